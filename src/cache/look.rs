@@ -1,0 +1,291 @@
+//! Look-ups: find an entry under a pin, and give, lend or show its value.
+//!
+//! Knows when a value is opened: under the pin where that costs no more than a clone, and otherwise when the pin has been
+//! left, the entry held meanwhile. (A hold is one addition on a line that the look-up has read anyway, and needs no counter
+//! in what is stored.)
+
+use std::hash::{BuildHasher, Hash};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use hashbrown::Equivalent;
+use smallvec::SmallVec;
+
+use super::{Cache, Core, Location};
+use crate::form::Form;
+use crate::iter::Ref;
+use crate::operation::Operation;
+use crate::stripe::{self, Aftermath, Expect, Held, Node, RemovalCause, Stripe};
+use crate::sync::{Pin, pin};
+
+/// Keys looked up at a time by [`Cache::get_many`]: as many as the processor can fetch ahead of use.
+const TOGETHER: usize = 32;
+
+impl<K, V> Core<K, V> {
+    fn count_lookup(&self, hit: bool) {
+        if let Some(lookups) = &self.lookups {
+            lookups.count(hit);
+        }
+    }
+
+    /// Counts a hit that this thread has counted as a miss instead.
+    pub(crate) fn recount_as_miss(&self) {
+        if let Some(lookups) = &self.lookups {
+            lookups.recount_as_miss();
+        }
+    }
+
+    /// Counts a value that does not open.
+    pub(super) fn count_damaged(&self) {
+        self.damaged.fetch_add(1, Relaxed);
+    }
+
+    /// Opens a value. An entry whose value does not open is taken out.
+    pub(crate) fn open<T, F>(&self, form: &F, stripe: usize, held: &Held<'_, K, V>) -> Result<F::Opened, F::OpenError>
+    where
+        F: Form<K, T, Stored = V>,
+    {
+        form.open(held.key(), held.value()).inspect_err(|_| self.remove_damaged(stripe, held))
+    }
+
+    /// Takes out an entry whose value does not open, if it is still there.
+    #[cold]
+    fn remove_damaged(&self, stripe: usize, held: &Held<'_, K, V>) {
+        self.count_damaged();
+        let place = self.stripes[stripe].place_of(held, &pin());
+        let Some(place) = place else { return };
+        let mut aftermath = Aftermath::new();
+        let mut operation = Operation::new(self, stripe, &mut aftermath);
+        // As it is held, no other entry comes to its place.
+        let (hash, expect, cause) = (held.hash(), Expect::Place(place), RemovalCause::Removed);
+        operation.run(|context, aftermath| {
+            self.stripes[stripe].remove(context, hash, |_| false, expect, cause, aftermath);
+        });
+    }
+}
+
+impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
+    #[inline]
+    pub(crate) fn find<'p, Q>(&'p self, key: &Q, at: Location, pin: &'p Pin) -> Option<(u32, &'p Node<K, F::Stored>)>
+    where
+        Q: Equivalent<K> + ?Sized,
+    {
+        self.find_in(&self.core.stripes[at.stripe], key, at.hash, pin)
+    }
+
+    #[inline]
+    fn find_in<'p, Q>(
+        &'p self,
+        stripe: &'p Stripe<K, F::Stored>,
+        key: &Q,
+        hash: stripe::Hash,
+        pin: &'p Pin,
+    ) -> Option<(u32, &'p Node<K, F::Stored>)>
+    where
+        Q: Equivalent<K> + ?Sized,
+    {
+        let is_key = |candidate: &K| key.equivalent(candidate);
+        let time = &self.core.time;
+        stripe.find_living(pin, hash, is_key, |deadline| time.is_surely_before(deadline), || time.now())
+    }
+
+    /// Looks up, counts, and records a use.
+    #[inline]
+    pub(crate) fn find_and_use<'p, Q>(&'p self, key: &Q, at: Location, pin: &'p Pin) -> Option<&'p Node<K, F::Stored>>
+    where
+        Q: Equivalent<K> + ?Sized,
+    {
+        let stripe = &self.core.stripes[at.stripe];
+        let found = self.find_in(stripe, key, at.hash, pin);
+        self.core.count_lookup(found.is_some());
+        let (place, node) = found?;
+        stripe.record_use(place, node, &self.core.budget, || self.core.time.now());
+        Some(node)
+    }
+
+    /// Opens the value of a node, where doing that under the pin is no worse than cloning it would be.
+    #[inline]
+    pub(super) fn open_at_hand(&self, node: &Node<K, F::Stored>) -> Option<F::Opened> {
+        if F::is_at_hand(node.value()) { self.form.open(node.key(), node.value()).ok() } else { None }
+    }
+
+    /// As [`Cache::open_at_hand`], for a caller who is to own the value.
+    #[inline]
+    pub(crate) fn at_hand(&self, node: &Node<K, F::Stored>) -> Option<V>
+    where
+        V: Clone,
+    {
+        self.open_at_hand(node).map(|opened| F::to_value(node.value(), opened))
+    }
+
+    /// Opens the value of an entry. Where it does not open the entry is taken out, and is as good as missing.
+    pub(super) fn open<'c>(&self, at: Location, held: Held<'c, K, F::Stored>) -> Option<Ref<'c, K, V, F>> {
+        let opened = self.core.open(&self.form, at.stripe, &held).ok()?;
+        Some(Ref::new(held, opened))
+    }
+
+    /// As [`Cache::open`], for an entry that was counted as a hit.
+    pub(crate) fn open_used<'c>(&self, at: Location, held: Held<'c, K, F::Stored>) -> Option<Ref<'c, K, V, F>> {
+        let entry = self.open(at, held);
+        if entry.is_none() {
+            self.core.recount_as_miss();
+        }
+        entry
+    }
+
+    /// The value of a key, cloned. A use; takes no lock.
+    ///
+    /// (In a cache of at most 64 entries, where the order of use is exact, a hit does take the lock.)
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let cache = larder::Cache::new(100);
+    /// cache.insert("user:42".to_owned(), vec![1, 2, 3]);
+    /// assert_eq!(cache.get("user:42"), Some(vec![1, 2, 3]));
+    /// assert_eq!(cache.get("user:43"), None);
+    /// ```
+    #[inline]
+    pub fn get<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        V: Clone,
+    {
+        let at = self.locate(key);
+        self.core.stripes[at.stripe].prefetch_bucket(at.hash);
+        let pin = pin();
+        let node = self.find_and_use(key, at, &pin)?;
+        if let Some(value) = self.at_hand(node) {
+            return Some(value);
+        }
+        let held = self.core.stripes[at.stripe].hold(node, &pin);
+        drop(pin);
+        self.open_used(at, held).map(Ref::into_value)
+    }
+
+    /// The value of a key, cloned. Not a use: leaves recency, time to idle and the counters of hits alone.
+    pub fn peek<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        V: Clone,
+    {
+        let at = self.locate(key);
+        let pin = pin();
+        let (_, node) = self.find(key, at, &pin)?;
+        if let Some(value) = self.at_hand(node) {
+            return Some(value);
+        }
+        let held = self.core.stripes[at.stripe].hold(node, &pin);
+        drop(pin);
+        self.open(at, held).map(Ref::into_value)
+    }
+
+    /// Whether a key has a living entry. Not a use.
+    pub fn contains_key<Q>(&self, key: &Q) -> bool
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let pin = pin();
+        self.find(key, self.locate(key), &pin).is_some()
+    }
+
+    /// The values of many keys, in their order. As many calls of [`Cache::get`], but faster: in a
+    /// large cache most of a look-up is waiting for memory, and here the look-ups wait together.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let cache = larder::Cache::new(100);
+    /// cache.insert_many([(1, "one"), (2, "two")]);
+    /// assert_eq!(cache.get_many(&[2, 3, 1]), [Some("two"), None, Some("one")]);
+    /// ```
+    pub fn get_many<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<Option<V>>
+    where
+        Q: Hash + Equivalent<K> + ?Sized + 'q,
+        V: Clone,
+    {
+        let mut keys = keys.into_iter();
+        let mut values = Vec::with_capacity(keys.size_hint().0);
+        let mut together = SmallVec::<[(&Q, Location); TOGETHER]>::new();
+        loop {
+            together.extend(keys.by_ref().take(TOGETHER).map(|key| (key, self.locate(key))));
+            if together.is_empty() {
+                return values;
+            }
+            for (_, at) in &together {
+                self.core.stripes[at.stripe].prefetch_bucket(at.hash);
+            }
+            let pin = pin();
+            for (_, at) in &together {
+                self.core.stripes[at.stripe].prefetch_node(&pin, at.hash);
+            }
+            let first = values.len();
+            let mut held = Vec::new();
+            values.extend(together.drain(..).enumerate().map(|(index, (key, at))| {
+                let node = self.find_and_use(key, at, &pin)?;
+                let value = self.at_hand(node);
+                if value.is_none() {
+                    held.push((first + index, at, self.core.stripes[at.stripe].hold(node, &pin)));
+                }
+                value
+            }));
+            drop(pin);
+            for (index, at, held) in held {
+                values[index] = self.open_used(at, held).map(Ref::into_value);
+            }
+        }
+    }
+
+    /// How long the entry of a key will live if nothing happens to it: `Duration::MAX` where it has no
+    /// deadline, `None` where there is no entry. Not a use.
+    pub fn time_left<Q>(&self, key: &Q) -> Option<Duration>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let at = self.locate(key);
+        // Read first: what is found living at a later time has some left at this one.
+        let now = self.core.time.now();
+        let pin = pin();
+        let (_, node) = self.find(key, at, &pin)?;
+        match node.deadline() {
+            0 => Some(Duration::MAX),
+            deadline => Some(Duration::from_nanos(deadline.saturating_sub(now).max(1))),
+        }
+    }
+}
+
+impl<K: Hash + Eq, V, S: BuildHasher> Cache<K, V, S> {
+    /// Calls `read` with the value of a key, without cloning it. A use; takes no lock.
+    ///
+    /// Nothing that is displaced anywhere in the cache is dropped while `read` runs: keep it short, or
+    /// use [`Cache::get_ref`]. It may use the cache.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let cache = larder::Cache::new(100);
+    /// cache.insert(1, "some text".to_owned());
+    /// assert_eq!(cache.read(&1, |text| text.len()), Some(9));
+    /// ```
+    #[inline]
+    pub fn read<Q, R>(&self, key: &Q, read: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let at = self.locate(key);
+        self.core.stripes[at.stripe].prefetch_bucket(at.hash);
+        let pin = pin();
+        self.find_and_use(key, at, &pin).map(|node| read(node.value()))
+    }
+
+    /// Lends key and value for as long as the guard lives. A use; takes no lock.
+    pub fn get_ref<Q>(&self, key: &Q) -> Option<Ref<'_, K, V>>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let at = self.locate(key);
+        let pin = pin();
+        let node = self.find_and_use(key, at, &pin)?;
+        Some(Ref::new(self.core.stripes[at.stripe].hold(node, &pin), ()))
+    }
+}

@@ -1,0 +1,370 @@
+//! One call that writes: the pin it holds, and what is to be done when its lock is released.
+//!
+//! Knows stripes, the budget and the listener. What a write displaced is handled here, in this order, whether the
+//! write returned or panicked: the listener is told under the pin that was taken before the write, the pin is left,
+//! batches go to the epoch, others make room where the budget is overdrawn, and at last keys and values are dropped.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::thread::panicking;
+
+use crate::budget::Unit;
+use crate::cache::Core;
+use crate::stripe::{Aftermath, Context, Need, Slack, Stripe, Supply};
+use crate::sync::{Pin, flush, is_pinned, pin, when_all_have_left};
+
+/// Rounds of flushing in vain before a write takes it that a reader is inside.
+const PATIENCE: usize = 2;
+
+/// And before `maintain` does. The collector looks at a few of its batches a time, first in, first out, and those of other
+/// caches may come first, thousands of them after a reader has stayed long.
+const MUCH_PATIENCE: usize = 256;
+
+/// Steps of upkeep, or evictions, with the lock held at a time.
+const AT_ONCE: usize = 64;
+
+/// See the [module's documentation](self).
+///
+/// The aftermath lies with the caller, outside of this, so that making an operation moves no memory.
+pub(crate) struct Operation<'c, K, V> {
+    core: &'c Core<K, V>,
+    stripe: usize,
+    /// Where what is displaced will be looked at; it is there from before the write to the end then.
+    pin: Option<Pin>,
+    now: u64,
+    overdraw: bool,
+    /// Whether it may start others to make room.
+    is_outermost: bool,
+    aftermath: &'c mut Aftermath<K, V>,
+}
+
+impl<'c, K, V> Operation<'c, K, V> {
+    /// A write after which nobody but the listener looks at what it displaces.
+    #[inline(always)]
+    pub(crate) fn new(core: &'c Core<K, V>, stripe: usize, aftermath: &'c mut Aftermath<K, V>) -> Self {
+        let pin = if core.listener.is_some() { Some(pin_for_listener()) } else { None };
+        Self { core, stripe, pin, now: core.write_time(), overdraw: false, is_outermost: true, aftermath }
+    }
+
+    /// A write after which the caller looks at what it displaces.
+    pub(crate) fn pinned(core: &'c Core<K, V>, stripe: usize, aftermath: &'c mut Aftermath<K, V>) -> Self {
+        let mut operation = Self::new(core, stripe, aftermath);
+        operation.pin.get_or_insert_with(pin);
+        operation
+    }
+
+    /// A write that another one needs, or whose caller is pinned: it leaves it to the caller to make room when that
+    /// is done. See [`Core::settle`].
+    pub(crate) fn inner(core: &'c Core<K, V>, stripe: usize, aftermath: &'c mut Aftermath<K, V>) -> Self {
+        let mut operation = Self::new(core, stripe, aftermath);
+        operation.is_outermost = false;
+        operation
+    }
+
+    /// Lets the write add nodes that the budget does not pay for: when all else has been tried.
+    pub(crate) fn set_overdraw(&mut self, overdraw: bool) {
+        self.overdraw = overdraw;
+    }
+
+    /// The pin from before the write, of an operation that was made `pinned`.
+    pub(crate) fn pin(&self) -> &Pin {
+        self.pin.as_ref().expect("made pinned, and left at the end only")
+    }
+
+    /// The time that was read before the write.
+    pub(crate) fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Lets `write` write, with what a write needs.
+    #[inline]
+    pub(crate) fn run<R>(&mut self, write: impl FnOnce(Context<'_>, &mut Aftermath<K, V>) -> R) -> R {
+        let context = Context { budget: &self.core.budget, now: self.now, overdraw: self.overdraw };
+        write(context, self.aftermath)
+    }
+
+    fn tell(&mut self) -> Option<Box<dyn Any + Send>> {
+        let displaced = std::mem::take(&mut self.aftermath.displaced);
+        let listener = self.core.listener.as_ref()?;
+        let mut panic = None;
+        for (place, cause) in displaced {
+            let node = self.core.stripes[self.stripe].displaced(place, self.pin());
+            let told = catch_unwind(AssertUnwindSafe(|| listener(node.key(), node.value(), cause)));
+            panic = panic.or(told.err());
+        }
+        panic
+    }
+}
+
+impl<K, V> Operation<'_, K, V> {
+    #[cold]
+    fn see_to_aftermath(&mut self) {
+        let panic = if self.aftermath.displaced.is_empty() { None } else { self.tell() };
+        self.pin = None;
+        let rare = self.aftermath.rare();
+        let (is_short, keep) = (rare.is_short, rare.keep);
+        if !rare.handed_over.is_empty() {
+            when_all_have_left(std::mem::take(&mut rare.handed_over), rare.is_urgent);
+        }
+        if self.is_outermost && is_short {
+            self.core.make_room(self.stripe, keep);
+        }
+        if let Some(panic) = panic.filter(|_| !panicking()) {
+            resume_unwind(panic);
+        }
+    }
+}
+
+impl<K, V> Drop for Operation<'_, K, V> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if !self.aftermath.is_quiet() {
+            self.see_to_aftermath();
+        }
+        if self.pin.is_some() {
+            self.pin = None;
+        }
+        if self.is_outermost && self.core.budget.unit == Unit::Bytes {
+            self.core.keep_limit(self.stripe, self.aftermath.written);
+        }
+    }
+}
+
+impl<K, V> Core<K, V> {
+    /// Writes to a stripe, as often as it takes to supply what the write needs.
+    pub(crate) fn write<R>(
+        &self,
+        stripe: usize,
+        mut write: impl FnMut(Context<'_>, &mut Aftermath<K, V>) -> Result<R, Need>,
+    ) -> R {
+        let mut attempts = 0;
+        loop {
+            let mut aftermath = Aftermath::new();
+            let mut operation = Operation::new(self, stripe, &mut aftermath);
+            operation.set_overdraw(attempts > 1);
+            match operation.run(&mut write) {
+                Ok(done) => return done,
+                Err(need) => {
+                    // The budget is settled when the write is done.
+                    operation.is_outermost = false;
+                    drop(operation);
+                    attempts += u32::from(need == Need::Places);
+                    self.supply(stripe, need);
+                }
+            }
+        }
+    }
+
+    /// Sees to the budget after an [`inner`](Operation::inner) write to `stripe`, when the caller's pin has been left.
+    pub(crate) fn settle(&self, stripe: usize, aftermath: &mut Aftermath<K, V>) {
+        if !aftermath.is_quiet() && aftermath.rare().is_short {
+            let keep = aftermath.rare().keep;
+            self.make_room(stripe, keep);
+        }
+        if self.budget.unit == Unit::Bytes {
+            self.keep_limit(stripe, aftermath.written);
+        }
+    }
+
+    /// Sees to it that what is in use, retired entries and all, is within the limit.
+    #[inline]
+    fn keep_limit(&self, stripe: usize, keep: Option<u32>) {
+        if self.budget.is_overdrawn() || self.budget.is_clogged() {
+            self.catch_up(stripe, keep);
+        }
+    }
+
+    /// Frees what can be freed, and gives memory back where more is in use than may be. While readers who are inside are
+    /// why, that is no more than a look at what they still hold up in this stripe.
+    #[cold]
+    fn catch_up(&self, stripe: usize, keep: Option<u32>) {
+        flush();
+        while self.upkeep(stripe) {}
+        if self.stripes[stripe].is_held_up() {
+            return;
+        }
+        self.drain_while(PATIENCE, || self.budget.is_clogged());
+        // Only what puts an entry in makes others go for it.
+        if keep.is_some() && self.budget.is_overdrawn() && !is_pinned() {
+            for other in 0..self.stripes.len() {
+                while self.upkeep(other) {}
+            }
+            if self.budget.is_exceeded(Stripe::<K, V>::PLACE_BYTES) {
+                self.give_memory_back(stripe, keep);
+            }
+        }
+    }
+
+    /// Gets a stripe what it needs.
+    #[cold]
+    pub(crate) fn supply(&self, stripe: usize, need: Need) {
+        match Supply::allocate(need) {
+            Some(supply) => {
+                let mut aftermath = Aftermath::new();
+                let mut operation = Operation::inner(self, stripe, &mut aftermath);
+                operation.run(|context, aftermath| self.stripes[stripe].install(context, supply, false, aftermath));
+            }
+            None => {
+                flush();
+                self.upkeep(stripe);
+            }
+        }
+    }
+
+    /// Frees what is ready in one stripe, a bounded part of it, and hands over the rest.
+    fn upkeep(&self, stripe: usize) -> bool {
+        let mut aftermath = Aftermath::new();
+        let mut operation = Operation::inner(self, stripe, &mut aftermath);
+        operation.run(|context, aftermath| self.stripes[stripe].maintain(context, AT_ONCE, aftermath))
+    }
+
+    /// Makes room for the entry at `keep` in the stripe `home`, until the budget is not overdrawn: evicts what
+    /// pays, from all other stripes and from that one at last, and if that does not help, gives memory back.
+    #[cold]
+    pub(crate) fn make_room(&self, home: usize, keep: Option<u32>) {
+        let stripes = self.stripes.len();
+        let in_turn = || (1..=stripes).map(|step| (home + step) % stripes);
+        let kept = |stripe| keep.filter(|_| stripe == home);
+        let mut gave = true;
+        while gave {
+            gave = false;
+            for stripe in in_turn() {
+                if !self.is_short() {
+                    return;
+                }
+                gave |= self.shed(stripe, AT_ONCE, true, kept(stripe)) == AT_ONCE;
+            }
+        }
+        // Inside a pin nothing can be given back: a later write sees to it.
+        if self.budget.unit == Unit::Bytes && !is_pinned() {
+            self.give_memory_back(home, keep);
+        }
+    }
+
+    /// Whether more is in use than may be.
+    fn is_short(&self) -> bool {
+        self.budget.shortage(Stripe::<K, V>::PLACE_BYTES, 0) != 0
+    }
+
+    /// Gives back memory that is not in use; and if that is not enough, evicts for the memory of nodes and tables, from
+    /// one stripe after the other: a whole chunk of nodes, since it is given back only when all of it is free.
+    #[cold]
+    fn give_memory_back(&self, home: usize, keep: Option<u32>) {
+        let stripes = self.stripes.len();
+        let in_turn = || (1..=stripes).map(|step| (home + step) % stripes);
+        let mut gave = true;
+        while gave {
+            gave = false;
+            for stripe in in_turn().filter(|_| self.is_short()) {
+                self.compact(stripe, Slack::Little);
+            }
+            for stripe in in_turn() {
+                if !self.is_short() || self.stripes[stripe].is_held_up() {
+                    // What would be evicted beside a reader that is inside can't be given back now.
+                    continue;
+                }
+                gave |= self.vacate_chunk(stripe, usize::MAX, keep.filter(|_| stripe == home)) != 0;
+                self.compact(stripe, Slack::Little);
+            }
+        }
+        for stripe in in_turn() {
+            // At last all but the one entry go, where it needs so much.
+            let kept = keep.filter(|_| stripe == home);
+            while self.is_short() && !self.stripes[stripe].is_held_up() && self.shed(stripe, AT_ONCE, false, kept) != 0
+            {
+                self.compact(stripe, Slack::Little);
+            }
+        }
+        self.budget.forget_advanced();
+    }
+
+    /// Evicts from each stripe, as its limit was lowered, the same share of its entries, where much of what they cost is
+    /// nodes: chunk by chunk, since evictions in any other order would give hardly any of that back.
+    pub(crate) fn vacate_share(&self, share: f64) {
+        for (index, stripe) in self.stripes.iter().enumerate().filter(|(_, stripe)| stripe.is_mostly_nodes()) {
+            let most = (stripe.len() as f64 * share) as usize;
+            while self.vacate_chunk(index, stripe.len().saturating_sub(most), None) != 0 {}
+            self.compact(index, Slack::Little);
+        }
+    }
+
+    fn vacate_chunk(&self, stripe: usize, most: usize, keep: Option<u32>) -> usize {
+        let mut aftermath = Aftermath::new();
+        let mut operation = Operation::inner(self, stripe, &mut aftermath);
+        operation.run(|context, aftermath| self.stripes[stripe].vacate_chunk(context, most, keep, aftermath))
+    }
+
+    fn shed(&self, stripe: usize, most: usize, paying: bool, keep: Option<u32>) -> usize {
+        let mut aftermath = Aftermath::new();
+        let mut operation = Operation::inner(self, stripe, &mut aftermath);
+        operation.run(|context, aftermath| self.stripes[stripe].shed(context, most, paying, keep, aftermath))
+    }
+
+    /// Frees what can be freed in one stripe, and gives back memory that is much more than it needs.
+    fn compact(&self, stripe: usize, slack: Slack) {
+        flush();
+        while self.upkeep(stripe) {}
+        let mut shrunk = false;
+        // A table, two rings and the ghosts, at the most.
+        for _ in 0..4 {
+            let Some(supply) = self.trim(stripe, slack).and_then(Supply::allocate) else { break };
+            shrunk = true;
+            let mut aftermath = Aftermath::new();
+            let mut operation = Operation::inner(self, stripe, &mut aftermath);
+            operation.run(|context, aftermath| self.stripes[stripe].install(context, supply, true, aftermath));
+        }
+        if shrunk {
+            flush();
+            while self.upkeep(stripe) {}
+            self.trim(stripe, slack);
+        }
+    }
+
+    /// Gets what has been retired dropped, as far as no reader holds it.
+    #[cold]
+    pub(crate) fn relieve(&self) {
+        self.drain_while(PATIENCE, || self.budget.is_clogged());
+    }
+
+    /// Flushes and frees while there is need and it helps.
+    fn drain_while(&self, patience: usize, needed: impl Fn() -> bool) {
+        let waiting = || self.stripes.iter().map(Stripe::waiting).sum::<usize>();
+        let mut before = waiting();
+        let mut idle_rounds = 0;
+        while needed() && idle_rounds < patience {
+            flush();
+            for stripe in 0..self.stripes.len() {
+                while self.upkeep(stripe) {}
+            }
+            let now = waiting();
+            idle_rounds = if now < before { 0 } else { idle_rounds + 1 };
+            before = now;
+        }
+    }
+
+    /// All the upkeep there is; see [`Cache::maintain`](crate::Cache::maintain).
+    pub(crate) fn maintain(&self) {
+        for stripe in 0..self.stripes.len() {
+            while self.upkeep(stripe) {}
+        }
+        let anything_waits = || self.stripes.iter().any(|stripe| stripe.waiting() != 0);
+        self.drain_while(MUCH_PATIENCE, anything_waits);
+        for stripe in 0..self.stripes.len() {
+            self.compact(stripe, Slack::Much);
+        }
+        self.drain_while(MUCH_PATIENCE, anything_waits);
+    }
+
+    /// Gives back the chunks of nodes of a stripe that hold nothing, and its credit; says what could be smaller.
+    pub(crate) fn trim(&self, stripe: usize, slack: Slack) -> Option<Need> {
+        let mut aftermath = Aftermath::new();
+        let mut operation = Operation::inner(self, stripe, &mut aftermath);
+        operation.run(|context, aftermath| self.stripes[stripe].trim(context, slack, aftermath))
+    }
+}
+
+/// Out of line, so that the path without a listener stays short.
+#[cold]
+fn pin_for_listener() -> Pin {
+    pin()
+}

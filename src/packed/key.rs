@@ -1,0 +1,41 @@
+//! A key as bytes, for codecs that bind it to its value.
+
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
+
+use smallvec::SmallVec;
+
+/// What a key writes to a hasher. Equal keys write the same, whatever their form, and keys that are not equal do not: what
+/// `Hash` asks of keys, but that it only recommends the latter, and all of the standard library's keep to it.
+#[derive(Default)]
+pub(super) struct KeyBytes(SmallVec<[u8; 64]>);
+
+impl KeyBytes {
+    /// Those of a key if they are wanted; nothing otherwise.
+    pub(super) fn of_if<K: Hash>(wanted: bool, key: &K) -> Self {
+        let mut bytes = Self::default();
+        if wanted {
+            key.hash(&mut bytes);
+        }
+        bytes
+    }
+}
+
+impl Hasher for KeyBytes {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// There is nothing to finish: it is the bytes that are wanted.
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+impl Deref for KeyBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}

@@ -1,0 +1,77 @@
+//! What a write leaves to be done when the lock is released.
+//!
+//! Knows what was displaced. Does nothing itself: [`crate::cache`] sees to it.
+
+use smallvec::SmallVec;
+
+use super::supply::Supply;
+use crate::sync::{Arc, AtomicBool};
+
+/// Why an entry left the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RemovalCause {
+    /// Another value was put in for the same key.
+    Replaced,
+    /// The caller removed it.
+    Removed,
+    /// It made room.
+    Evicted,
+    /// Its time was over.
+    Expired,
+}
+
+/// See the [module's documentation](self). A write may be followed by another with the same aftermath.
+///
+/// Most writes leave nothing, or a few places and values: what is rare is behind a pointer, so that an empty
+/// aftermath costs a few words.
+pub(crate) struct Aftermath<K, V> {
+    /// What was displaced and why, where anybody wants to know: still readable under the pin of the write.
+    pub(crate) displaced: SmallVec<[(u32, RemovalCause); 4]>,
+    /// Keys and values that are nobody's any more, to be dropped.
+    pub(crate) garbage: SmallVec<[(K, V); 4]>,
+    /// Where the entry is that was put in: it is not to make room for itself.
+    pub(crate) written: Option<u32>,
+    rare: Option<Box<Rare<K, V>>>,
+}
+
+/// What few writes leave.
+pub(crate) struct Rare<K, V> {
+    /// Flags of batches, each to be set when all who are pinned now have left.
+    pub(crate) handed_over: Vec<Arc<AtomicBool>>,
+    /// Which is not to wait for more of them.
+    pub(crate) is_urgent: bool,
+    /// Supplies that came too late, what others took the place of, and outgrown tables that nobody reads any more.
+    pub(crate) unused: Vec<Supply<K, V>>,
+    /// The budget is overdrawn: others have to make room.
+    pub(crate) is_short: bool,
+    /// And that is for the entry at this place.
+    pub(crate) keep: Option<u32>,
+}
+
+impl<K, V> Aftermath<K, V> {
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Self { displaced: SmallVec::new(), garbage: SmallVec::new(), written: None, rare: None }
+    }
+
+    /// What few writes leave, to be added to.
+    #[cold]
+    pub(crate) fn rare(&mut self) -> &mut Rare<K, V> {
+        self.rare.get_or_insert_with(|| {
+            Box::new(Rare {
+                handed_over: Vec::new(),
+                is_urgent: false,
+                unused: Vec::new(),
+                is_short: false,
+                keep: None,
+            })
+        })
+    }
+
+    /// Whether there is nothing to be done but to drop it.
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.rare.is_none() && self.displaced.is_empty()
+    }
+}

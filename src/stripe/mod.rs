@@ -1,0 +1,489 @@
+//! One lock stripe: a part of the cache that is complete in itself.
+//!
+//! Knows hashes, times and weights that it is given. Knows no hasher, no clock, no weigher, no
+//! listener and no codec; of the user's code only the equality of keys runs here.
+//!
+//! ```text
+//! Stripe   table     from a hash to places          (index.rs)    \ read without the lock
+//!          slab      from a place to its node       (slab.rs)     /
+//!          Writer    queues   recency order         (queues.rs)   \
+//!                    wheel    deadlines             (wheel.rs)     | changed under the lock
+//!                    limbo    retired, not yet free (limbo.rs)     |
+//!                    places   free nodes            (slab.rs)     /
+//! ```
+//!
+//! # Readers
+//!
+//! A reader pins the epoch, loads the table, probes it, and compares the key in the node. It takes no
+//! lock and writes nothing shared but the node's mark, when that is not yet at its maximum.
+//!
+//! *A key that is there during the whole of a call is found.* An update swaps the place in its slot, so the
+//! reader finds the old node or the new one. A table that grows is filled before it is published
+//! whole; a reader that still uses the old one finds there what was in it when it loaded the pointer,
+//! and the nodes are not taken while it is pinned. The rest is in `index.rs`.
+//!
+//! *A call that starts after a removal has returned does not find the key.* The tag was cleared before
+//! the lock was released, in the table that was current then; the reader loads this table or a
+//! later one, which was filled from it.
+//!
+//! # Deadlines
+//!
+//! A node is expired only by a time that was read *before* the table was loaded. A reader that finds an
+//! expired node by a later reading can't tell whether an update or a touch came in between, so it
+//! probes again with the reading it has ([`Stripe::find_living`]).
+//!
+//! # Writers
+//!
+//! Their state, and the steps that writes are made of, are in `writer.rs`, the writes in `writes.rs`, and what is done
+//! besides in `upkeep.rs`. All of a write happens in a [`Locked`], which is a stripe with its lock held. What it displaces is
+//! named in an [`Aftermath`], and handled by the caller after the lock is released: listeners are told,
+//! keys and values dropped, batches handed to the epoch. Should key equality panic, nothing has
+//! been changed by half: it runs before the first change of a write.
+
+pub(crate) mod aftermath;
+mod column;
+mod index;
+mod limbo;
+#[cfg(all(test, loom))]
+mod loom;
+mod processor;
+pub(crate) mod queues;
+mod slab;
+mod supply;
+mod upkeep;
+mod wheel;
+mod writer;
+mod writes;
+
+use crossbeam_utils::CachePadded;
+use smallvec::SmallVec;
+
+pub(crate) use self::aftermath::{Aftermath, RemovalCause};
+pub(crate) use self::index::Hash;
+pub(crate) use self::queues::Slack;
+pub(crate) use self::slab::{Held, Node};
+pub(crate) use self::supply::{Need, Supply};
+pub(crate) use self::writer::{Entry, Expect, Written};
+
+use self::index::Table;
+use self::processor::prefetch;
+use self::queues::{Marks, Policy, Queues};
+use self::slab::{NewNode, Published, Slab};
+use self::writer::{Locked, UPKEEP, Weights, Writer};
+use crate::budget::{Budget, Unit};
+use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering::Relaxed, Pin};
+
+/// What all stripes of a cache have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) policy: Policy,
+    /// Whether `Lru` means exactly the least recently used.
+    pub(crate) exact: bool,
+    pub(crate) unit: Unit,
+    /// Entries for which memory is laid out at once; 0 where their number is not known.
+    pub(crate) entries: usize,
+    /// Whether entries have deadlines from the start.
+    pub(crate) timed: bool,
+    /// Nanoseconds without a hit after which an entry expires; 0 where there is no such limit.
+    pub(crate) idle: u64,
+    /// Nanoseconds after a write at which an entry is due to be loaded anew; 0 for never.
+    pub(crate) refresh: u64,
+    /// Retired places are handed to the epoch in batches of so many.
+    pub(crate) batch: usize,
+    /// Whether the [`Aftermath`] has to name what was displaced.
+    pub(crate) tell: bool,
+}
+
+/// What every write is given.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) budget: &'a Budget,
+    /// The time, read before the lock was taken; 0 where no entry has a deadline.
+    pub(crate) now: u64,
+    /// Nothing else helped: nodes may be added that the budget does not pay for.
+    pub(crate) overdraw: bool,
+}
+
+/// See the [module's documentation](self).
+pub(crate) struct Stripe<K, V> {
+    // What readers use, on lines that writers seldom change ...
+    table: Published<Table>,
+    slab: Slab<K, V>,
+    /// Of the current table, or of one before it: good enough to fetch ahead by.
+    buckets: AtomicPtr<()>,
+    bucket_count: AtomicUsize,
+    most_marks: u32,
+    /// Whether a hit may have to take the lock.
+    hits_renew: bool,
+    settings: Settings,
+    // ... and what writers change, on lines of its own.
+    writer: CachePadded<Mutex<Writer<K, V>>>,
+}
+
+impl<K, V> Stripe<K, V> {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let (slab, places) = Slab::new();
+        let table = Table::for_entries(settings.entries, settings.refresh != 0);
+        let queues = Queues::new(settings.policy, settings.exact, settings.entries);
+        let most_marks = queues.most_marks();
+        let writer = Writer::new(&settings, queues, places, &table);
+        let (buckets, bucket_count) = table.hint();
+        Self {
+            buckets: AtomicPtr::new(buckets),
+            bucket_count: AtomicUsize::new(bucket_count),
+            table: Published::new(Box::new(table)),
+            slab,
+            most_marks,
+            hits_renew: settings.exact || settings.idle != 0,
+            settings,
+            writer: CachePadded::new(Mutex::new(writer)),
+        }
+    }
+
+    #[inline]
+    fn lock<'a>(&'a self, context: Context<'a>, aftermath: &'a mut Aftermath<K, V>) -> Locked<'a, K, V> {
+        Locked::new(self, self.writer.lock(), context, aftermath)
+    }
+
+    /// What an entry weighs in the queues: its node and the bytes behind it, where bytes count. The queues of `Lru` ask
+    /// for no weight.
+    #[inline]
+    fn queue_weight(&self, weight: u64) -> u64 {
+        match (self.settings.policy, self.settings.unit) {
+            (Policy::Lru, _) => 0,
+            (Policy::S3Fifo, Unit::Entries) => 1,
+            (Policy::S3Fifo, Unit::Bytes) => size_of::<Node<K, V>>() as u64 + weight,
+        }
+    }
+
+    /// The node at a place that this stripe's table named at some time since `_pin` was taken.
+    #[inline]
+    fn node<'p>(&'p self, place: u32, _pin: &'p Pin) -> &'p Node<K, V> {
+        // SAFETY: places get into the table only filled, and are taken only after they left it and
+        // everyone who was pinned at that time has left; `_pin` is as old as the caller's look.
+        unsafe { self.slab.node(place) }
+    }
+
+    /// The node of a key, expired or not. O(1); takes no lock.
+    #[inline]
+    pub(crate) fn find<'p>(
+        &'p self,
+        pin: &'p Pin,
+        hash: Hash,
+        is_key: impl Fn(&K) -> bool,
+    ) -> Option<(u32, &'p Node<K, V>)> {
+        let mut found = None;
+        self.table.load(pin).find(hash, |place| {
+            let node = self.node(place, pin);
+            let is_found = is_key(node.key());
+            if is_found {
+                found = Some((place, node));
+            }
+            is_found
+        })?;
+        found
+    }
+
+    /// The node of a key that has not expired. O(1); takes no lock; asks for the time only if the node
+    /// has a deadline, and for the exact time only if a rough reading does not settle it.
+    #[inline]
+    pub(crate) fn find_living<'p>(
+        &'p self,
+        pin: &'p Pin,
+        hash: Hash,
+        is_key: impl Fn(&K) -> bool,
+        is_surely_before: impl Fn(u64) -> bool,
+        clock: impl Fn() -> u64,
+    ) -> Option<(u32, &'p Node<K, V>)> {
+        let mut now = 0;
+        loop {
+            let found = self.find(pin, hash, &is_key)?;
+            let deadline = found.1.deadline();
+            if deadline == 0 || is_surely_before(deadline) {
+                return Some(found);
+            }
+            // See "Deadlines" above.
+            if now != 0 {
+                return (deadline > now).then_some(found);
+            }
+            now = clock();
+            if now < found.1.deadline() {
+                return Some(found);
+            }
+        }
+    }
+
+    /// When a node that was found under this pin is due to be loaded anew; `None` where it has left since. O(1); takes no
+    /// lock. Only where that is kept.
+    pub(crate) fn due(&self, node: &Node<K, V>, pin: &Pin) -> Option<u64> {
+        let table = self.table.load(pin);
+        let slot = table.find(node.hash(), |place| std::ptr::eq(self.node(place, pin), node))?;
+        Some(table.due(slot))
+    }
+
+    /// The place of a node that is in the table. O(1); takes no lock.
+    pub(crate) fn place_of(&self, node: &Node<K, V>, pin: &Pin) -> Option<u32> {
+        let slot = self.table.load(pin).find(node.hash(), |place| std::ptr::eq(self.node(place, pin), node));
+        slot.map(|slot| slot.place)
+    }
+
+    /// Counts a hit as a use of the node. Takes the lock only where the order is exact, or where a
+    /// hit puts off the deadline and that has moved by more than a 64th of the idle time.
+    #[inline]
+    pub(crate) fn record_use(&self, place: u32, node: &Node<K, V>, budget: &Budget, clock: impl Fn() -> u64) {
+        node.raise_mark(self.most_marks);
+        if self.hits_renew {
+            self.renew_by(place, node, budget, clock);
+        }
+    }
+
+    #[cold]
+    fn renew_by(&self, place: u32, node: &Node<K, V>, budget: &Budget, clock: impl Fn() -> u64) {
+        let now = if self.settings.idle == 0 { 0 } else { clock() };
+        self.renew(place, node, Context { budget, now, overdraw: false });
+    }
+
+    /// Lends a node that was found under this pin beyond it.
+    pub(crate) fn hold<'s>(&'s self, node: &Node<K, V>, pin: &Pin) -> Held<'s, K, V> {
+        self.slab.hold(node, pin)
+    }
+
+    /// The node of a place that a write under this pin has displaced.
+    pub(crate) fn displaced<'p>(&'p self, place: u32, pin: &'p Pin) -> &'p Node<K, V> {
+        self.node(place, pin)
+    }
+
+    /// Starts to fetch what a look-up of `hash` reads first. Needs no pin, so it is done before one is taken: the
+    /// pin's fence then takes its time while the bucket is on its way.
+    #[inline]
+    pub(crate) fn prefetch_bucket(&self, hash: Hash) {
+        // Relaxed: the two need not even be of the same table.
+        index::prefetch_bucket((self.buckets.load(Relaxed), self.bucket_count.load(Relaxed)), hash);
+    }
+
+    /// Starts to fetch the node that a look-up of `hash` will most likely find.
+    #[inline]
+    pub(crate) fn prefetch_node(&self, pin: &Pin, hash: Hash) {
+        if let Some(place) = self.table.load(pin).guess(hash) {
+            // SAFETY: just read from the table under the pin.
+            unsafe { self.slab.prefetch(place) };
+        }
+    }
+
+    /// Visits the nodes whose home bucket is that of `from` and whose hash is not below it, and gives
+    /// the hash to go on with. A walk from hash 0 meets every entry that is there throughout just
+    /// once, whether the table grows meanwhile or not: a bucket's number changes then, a
+    /// hash does not. Takes no lock.
+    pub(crate) fn visit<'p>(
+        &'p self,
+        pin: &'p Pin,
+        from: Hash,
+        mut visit: impl FnMut(u32, &'p Node<K, V>),
+    ) -> Option<Hash> {
+        let table = self.table.load(pin);
+        table.visit_home(from, |place| {
+            let node = self.node(place, pin);
+            if node.hash() >= from && table.same_home(node.hash(), from) {
+                visit(place, node);
+            }
+        })
+    }
+}
+
+/// Whether a deadline, 0 for none, has come.
+#[inline]
+pub(crate) fn is_expired(deadline: u64, now: u64) -> bool {
+    deadline != 0 && deadline <= now
+}
+
+/// The deadline of an entry that was used just now, in a cache with a time to idle: no later than
+/// `limit`, 0 for none. It is odd where it is that limit (or the nanosecond before), so that hits need not look for the
+/// limit to see that they can't put it off.
+pub(crate) fn idle_deadline(now: u64, idle: u64, limit: u64) -> u64 {
+    let deadline = now.saturating_add(idle);
+    if limit != 0 && limit <= deadline { (limit - 1) | 1 } else { (deadline & !1).max(2) }
+}
+
+fn is_final(deadline: u64) -> bool {
+    deadline & 1 == 1
+}
+
+/// What the queues may know of nodes, while the lock is held.
+struct View<'l, K, V> {
+    stripe: &'l Stripe<K, V>,
+    table: &'l Table,
+    weights: &'l Weights,
+}
+
+impl<K, V> View<'_, K, V> {
+    #[inline]
+    fn node(&self, place: u32) -> &Node<K, V> {
+        // SAFETY: the queues ask for places that they have or had just now; those are not even retired yet, and only
+        // the lock's owner retires and takes.
+        unsafe { self.stripe.slab.node(place) }
+    }
+}
+
+impl<K, V> Marks for View<'_, K, V> {
+    #[inline]
+    fn mark(&self, place: u32) -> u32 {
+        self.node(place).mark()
+    }
+
+    #[inline]
+    fn set_mark(&self, place: u32, mark: u32) {
+        self.node(place).set_mark(mark);
+    }
+
+    #[inline]
+    fn hash(&self, place: u32) -> Hash {
+        self.node(place).hash()
+    }
+
+    #[inline]
+    fn weight(&self, place: u32) -> u64 {
+        self.stripe.queue_weight(self.weights.get(place))
+    }
+
+    #[inline]
+    fn prefetch_node(&self, place: u32) {
+        prefetch(self.node(place));
+    }
+
+    #[inline]
+    fn prefetch_bucket(&self, place: u32) {
+        self.table.prefetch(self.hash(place));
+    }
+}
+
+/// The steps of a write that touch nodes. A write needs no pin for that: what it looks at is named by the stripe's table
+/// or lists, and only the lock's owner takes places out of them and frees them.
+impl<'a, K, V> Locked<'a, K, V> {
+    #[inline]
+    fn table(&self) -> &Table {
+        // SAFETY: replaced by the lock's owner only, in `install_table`, where this borrow has ended.
+        unsafe { self.stripe.table.current() }
+    }
+
+    /// The node at a place that is in the table, the queues, the wheel or the limbo. Not to be used when `drain` has been
+    /// called since.
+    #[inline]
+    fn node(&self, place: u32) -> &'a Node<K, V> {
+        // SAFETY: filled, since it is in one of these. It is taken by the lock's owner only, in `recycle`, which is reached
+        // through `drain` only, after a place was retired and handed over: no caller uses the reference after that.
+        unsafe { self.stripe.slab.node(place) }
+    }
+
+    #[inline]
+    fn pop_victim(&mut self) -> Option<u32> {
+        let writer = &mut *self.writer;
+        // SAFETY: not replaced while the victim is searched for: the lock is held.
+        let table = unsafe { self.stripe.table.current() };
+        writer.queues.pop_victim(&View { stripe: self.stripe, table, weights: &writer.weights })
+    }
+
+    /// Takes out of the wheel what is due, a few places of it.
+    fn take_due(&mut self) -> SmallVec<[u32; UPKEEP]> {
+        let mut due = SmallVec::new();
+        let slab = &self.stripe.slab;
+        // SAFETY: the wheel has living places only, and the lock is held.
+        let deadline_of = |place| unsafe { slab.node(place) }.deadline();
+        self.writer.wheel.expire(self.context.now, UPKEEP, deadline_of, &mut |place| due.push(place));
+        due
+    }
+
+    /// Fills a free place and files it nowhere yet.
+    #[inline]
+    fn fill(&mut self, new: NewNode<K, V>) -> u32 {
+        let place = self.writer.places.take_free().expect("made ready before");
+        // SAFETY: just taken from the free places.
+        unsafe { self.stripe.slab.fill(place, new) };
+        // The next write here will fill the next place. On its way by then, its lines don't hold up that write's unlock,
+        // which waits for all stores before it.
+        if let Some(next) = self.writer.places.next_free() {
+            // SAFETY: a free place is of a chunk that is there.
+            unsafe { self.stripe.slab.prefetch(next) };
+            self.writer.queues.prefetch(next);
+        }
+        place
+    }
+
+    /// Drops what the places that are ready held, at most `most` of them, and frees them. The drops
+    /// themselves are left to the aftermath.
+    #[inline]
+    fn drain(&mut self, most: usize) {
+        if self.writer.limbo.may_have_ready() {
+            self.drain_ready(most);
+        }
+    }
+
+    #[inline(never)]
+    fn drain_ready(&mut self, most: usize) {
+        let mut ready = SmallVec::new();
+        self.writer.limbo.take_ready(most, &mut ready);
+        for _ in 0..most.min(self.writer.limbo.held()) {
+            ready.extend(self.writer.limbo.next_held());
+        }
+        let (mut bytes, mut entries) = (0, 0);
+        for place in ready {
+            if let Some(weight) = self.recycle(place) {
+                bytes += weight;
+                entries += 1;
+            }
+        }
+        self.context.budget.remove_retired(bytes, entries);
+        while let Some(table) = self.writer.limbo.next_ready_table() {
+            // SAFETY: of a batch whose flag is set: who was pinned at its replacement has left.
+            let table = unsafe { table.reclaim() };
+            self.writer.retired_tables -= table.allocated_bytes();
+            self.aftermath.rare().unused.push(Supply::Table(table));
+        }
+    }
+
+    /// Frees a place that is ready, and gives what was behind it; sets it aside if it is lent.
+    #[inline(always)]
+    fn recycle(&mut self, place: u32) -> Option<u64> {
+        if self.node(place).is_held() {
+            self.writer.limbo.hold(place);
+            return None;
+        }
+        // SAFETY: of a batch whose flag is set, or set aside since: who was pinned when it was
+        // unlinked has left, and none of them holds it.
+        let entry = unsafe { self.stripe.slab.take(place) };
+        if std::mem::needs_drop::<(K, V)>() {
+            self.aftermath.garbage.push(entry);
+        } else {
+            std::mem::forget(entry);
+        }
+        self.writer.places.give_back(place);
+        if self.context.budget.unit == Unit::Entries {
+            return Some(0);
+        }
+        let weight = self.writer.weights.take(place);
+        self.writer.retired_weight -= weight;
+        Some(weight)
+    }
+}
+
+impl<K, V> Drop for Stripe<K, V> {
+    /// Drops every key and value, living or retired. One that panics does not keep the others from
+    /// being dropped; the first panic goes on afterwards.
+    fn drop(&mut self) {
+        let writer = self.writer.get_mut();
+        let (retired, tables) = writer.limbo.take_all();
+        let mut panic = None;
+        for place in writer.queues.places().chain(retired) {
+            // SAFETY: filled, and nobody else has access: `&mut self`, and guards borrow the cache.
+            let entry = unsafe { self.slab.take(place) };
+            let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(entry)));
+            panic = panic.or(dropped.err());
+        }
+        for table in tables {
+            // SAFETY: as above.
+            drop(unsafe { table.reclaim() });
+        }
+        if let Some(panic) = panic.filter(|_| !std::thread::panicking()) {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}

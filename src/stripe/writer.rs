@@ -1,0 +1,645 @@
+//! What writers change, and the steps that writes are made of, each under the lock.
+//!
+//! Knows the parts of a stripe and how they go together. Knows no write as a whole: see `writes.rs` and `upkeep.rs`.
+//!
+//! Under the lock a write probes, links, unlinks, swaps and counts. It hashes nothing, reads no clock,
+//! weighs nothing, allocates nothing in proportion to anything, drops no key or value and calls nobody
+//! but key equality. What it lacks it asks for ([`Need`]) and is called again.
+
+use std::collections::HashMap;
+
+use super::aftermath::{Aftermath, RemovalCause};
+use super::column::{CHUNK_BITS, Column};
+use super::index::{Hash, Slot, Table};
+use super::limbo::{HandedOver, Limbo};
+use super::queues::{Policy, Queues, SEARCH};
+use super::slab::{NewNode, Node, Places};
+use super::supply::{Columns, Need};
+use super::wheel::Wheel;
+use super::{Context, Settings, Stripe, idle_deadline, is_expired};
+use crate::budget::Unit;
+use crate::sync::MutexGuard;
+
+/// Retired places freed, and due deadlines looked at, by one write: more than one write makes.
+pub(super) const UPKEEP: usize = 4;
+
+/// In an exact cache, of 64 entries at most, each of which the wheel moves down at most ten times, this finds what has
+/// expired.
+const EXACT_ROUNDS: usize = 64 * 11 / UPKEEP;
+
+/// How often a search may come to the one entry that is to stay: each time the others have lost a mark, of three at
+/// most, so that it comes to another if there is one.
+const KEEP_ROUNDS: usize = 8;
+
+/// After so many evictions it is looked at whether they free as much as they cost.
+const PROBATION: usize = 16;
+
+/// The places of the smallest chunk there is.
+pub(super) const LEAST_CHUNK: u32 = 16;
+
+/// Entries that make room at once where places, not bytes, are what is lacking.
+const PLACES_AT_ONCE: usize = 64;
+
+/// What has happened in a stripe.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(crate) struct Counts {
+    pub(crate) inserts: u64,
+    pub(crate) evictions: u64,
+    pub(crate) updates: u64,
+    pub(crate) expirations: u64,
+    pub(crate) removals: u64,
+}
+
+/// An entry to be put in.
+pub(crate) struct Entry<K, V> {
+    pub(crate) hash: Hash,
+    pub(crate) key: K,
+    pub(crate) value: V,
+    /// Bytes behind key and value.
+    pub(crate) weight: u64,
+    /// When it expires; 0 for never.
+    pub(crate) deadline: u64,
+    /// Beyond what no hit may put that off; 0 where there is no limit.
+    pub(crate) limit: u64,
+    /// Whether it takes over both from the entry in whose place it is put, if there is one.
+    pub(crate) keeps_time: bool,
+}
+
+/// What the caller of a write has seen, and what has to be so still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expect {
+    Anything,
+    /// No living entry of this key.
+    Absent,
+    /// Nothing was written to the key since this load began.
+    Load(u64),
+    /// The entry at this place.
+    Place(u32),
+}
+
+/// What a write did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    Inserted,
+    Updated,
+    /// Nothing: it was not as expected.
+    Outdated,
+}
+
+/// Bytes behind each entry, four bytes each; the few that need more have a map.
+pub(super) struct Weights {
+    pub(super) column: Option<Column<u32>>,
+    pub(super) heavy: HashMap<u32, u64>,
+}
+
+impl Weights {
+    #[inline]
+    pub(super) fn get(&self, place: u32) -> u64 {
+        let Some(column) = &self.column else { return 0 };
+        match column.get(place) {
+            u32::MAX => self.heavy[&place],
+            weight => weight.into(),
+        }
+    }
+
+    #[inline]
+    fn set(&mut self, place: u32, weight: u64) {
+        let Some(column) = &mut self.column else { return };
+        let short = u32::try_from(weight).unwrap_or(u32::MAX);
+        column.set(place, short);
+        if short == u32::MAX {
+            self.heavy.insert(place, weight);
+        }
+    }
+
+    /// Forgets the weight of a place that becomes free.
+    #[inline]
+    pub(super) fn take(&mut self, place: u32) -> u64 {
+        let weight = self.get(place);
+        if weight >= u32::MAX.into() {
+            self.heavy.remove(&place);
+        }
+        weight
+    }
+}
+
+/// What writers change. What every write changes comes first, in as few cache lines as may be: when two cores write to
+/// the same stripes, these lines travel between them.
+#[repr(C)]
+pub(crate) struct Writer<K, V> {
+    /// What of the budget this stripe may still spend.
+    pub(super) credit: i64,
+    pub(super) counts: Counts,
+    pub(super) queues: Queues,
+    pub(super) places: Places<K, V>,
+    pub(super) limbo: Limbo,
+    /// Loads under way for keys that were absent, or due, when they began; a write to such a key ends one.
+    pub(super) loads: Vec<(Hash, u64)>,
+    pub(super) next_load: u64,
+    pub(super) weights: Weights,
+    pub(super) wheel: Wheel,
+    /// The deadlines that no hit may put off, where hits do.
+    pub(super) limits: Option<Column<u64>>,
+    /// The sum of the weights of living entries.
+    pub(super) weight: u64,
+    /// The sum of the weights of retired entries.
+    pub(super) retired_weight: u64,
+    /// Bytes of outgrown tables that are still there.
+    pub(super) retired_tables: u64,
+    /// Bytes of the current table.
+    pub(super) table: u64,
+    /// Bytes of table, queues, nodes and columns that the credit has paid for.
+    pub(super) charged: u64,
+    pub(super) columns: Columns,
+    /// Whether nodes were added that the budget does not pay for: then each new entry displaces another one.
+    pub(super) is_ahead: bool,
+}
+
+impl<K, V> Writer<K, V> {
+    pub(super) fn new(settings: &Settings, queues: Queues, places: Places<K, V>, table: &Table) -> Self {
+        let columns =
+            Columns { weights: settings.unit == Unit::Bytes, links: settings.timed, limits: settings.idle != 0 };
+        Self {
+            credit: 0,
+            queues,
+            places,
+            limbo: Limbo::new(settings.batch),
+            weights: Weights { column: columns.weights.then(Column::new), heavy: HashMap::new() },
+            wheel: Wheel::new(),
+            limits: columns.limits.then(Column::new),
+            weight: 0,
+            retired_weight: 0,
+            retired_tables: 0,
+            table: table.allocated_bytes(),
+            charged: 0,
+            counts: Counts::default(),
+            loads: Vec::new(),
+            next_load: 0,
+            columns,
+            is_ahead: false,
+        }
+    }
+
+    /// The bytes of everything but what keys and values hold.
+    pub(super) fn structure_bytes(&self) -> u64 {
+        size_of::<Stripe<K, V>>() as u64
+            + self.table
+            + self.retired_tables
+            + self.queues.allocated_bytes()
+            + Limbo::LASTING_BYTES
+            + self.limbo.grown_bytes()
+            + self.places.allocated_bytes()
+            + self.weights.column.as_ref().map_or(0, Column::allocated_bytes)
+            + self.limits.as_ref().map_or(0, Column::allocated_bytes)
+            + self.wheel.allocated_bytes()
+    }
+
+    /// A write to a key ends the loads of it; those of other keys with the same hash with it, which
+    /// costs them no more than that their result is not stored.
+    #[inline]
+    pub(super) fn end_loads(&mut self, hash: Hash) {
+        if !self.loads.is_empty() {
+            self.loads.retain(|load| load.0 != hash);
+        }
+    }
+}
+
+/// A stripe with its lock held, until it is dropped; then credit and batches are seen to.
+pub(super) struct Locked<'a, K, V> {
+    pub(super) stripe: &'a Stripe<K, V>,
+    pub(super) context: Context<'a>,
+    pub(super) aftermath: &'a mut Aftermath<K, V>,
+    /// What is retired by this write is to be dropped as soon as may be.
+    pub(super) promptly: bool,
+    pub(super) writer: MutexGuard<'a, Writer<K, V>>,
+}
+
+impl<'a, K, V> Locked<'a, K, V> {
+    pub(super) fn new(
+        stripe: &'a Stripe<K, V>,
+        writer: MutexGuard<'a, Writer<K, V>>,
+        context: Context<'a>,
+        aftermath: &'a mut Aftermath<K, V>,
+    ) -> Self {
+        Self { stripe, context, aftermath, promptly: false, writer }
+    }
+
+    /// What an entry costs of the budget. The memory of its node is paid for by the chunk.
+    #[inline]
+    pub(super) fn charge(&self, weight: u64) -> i64 {
+        match self.context.budget.unit {
+            Unit::Entries => 1,
+            Unit::Bytes => weight as i64,
+        }
+    }
+
+    /// The slot that the expectation is about. The only step that runs the user's code.
+    #[inline]
+    pub(super) fn find(&self, hash: Hash, is_key: impl Fn(&K) -> bool, expect: Expect) -> Option<Slot> {
+        match expect {
+            Expect::Place(place) => self.table().find(hash, |candidate| candidate == place),
+            _ => self.table().find(hash, |place| is_key(self.node(place).key())),
+        }
+    }
+
+    /// Sees to it that one more entry can be linked, or says what for lack of it can't.
+    #[inline(always)]
+    pub(super) fn make_ready(&mut self, timed: bool, keep: Option<u32>) -> Result<(), Need> {
+        if self.writer.limbo.is_turn() || !self.writer.places.has_free() {
+            self.drain(8 * UPKEEP);
+        }
+        if !self.writer.places.has_free() {
+            return Err(self.need_places(timed, keep));
+        }
+        let place = self.writer.places.next_free().expect("checked above");
+        if timed && self.writer.wheel.needs_links(place) {
+            return Err(Need::Links { chunk: place >> CHUNK_BITS, len: self.writer.places.chunk_len(place) });
+        }
+        let entries = self.writer.queues.len();
+        if entries >= self.table().capacity() {
+            let (entries, dues) = (entries + entries / 8 + 1, self.stripe.settings.refresh != 0);
+            self.afford_or_evict(Need::Table { entries, dues }, Table::bytes_for(entries, dues), keep)?;
+        }
+        if let Some(want) = self.writer.queues.want() {
+            let bytes = Queues::bytes_for(want);
+            if !want.can_wait() || self.can_afford(bytes) {
+                self.afford_or_evict(Need::Queues(want), bytes, keep)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Memory is not worth an entry's life: where there is no budget for more of it, an entry goes instead.
+    pub(super) fn afford_or_evict(&mut self, need: Need, bytes: u64, keep: Option<u32>) -> Result<(), Need> {
+        if self.can_afford(bytes) || !self.evict(keep) { Err(need) } else { Ok(()) }
+    }
+
+    pub(super) fn can_afford(&mut self, bytes: u64) -> bool {
+        if self.context.budget.unit == Unit::Entries {
+            return true;
+        }
+        let bytes = bytes as i64;
+        if self.writer.credit < bytes {
+            let missing = bytes - self.writer.credit;
+            self.writer.credit += self.context.budget.draw(missing as u64) as i64;
+        }
+        self.writer.credit >= bytes
+    }
+
+    /// What gets free places: a chunk, if there is budget for it, or else evictions, as many as make for some time. If
+    /// readers keep those from becoming free, a small chunk has to be added all the same, and as many entries go.
+    #[cold]
+    pub(super) fn need_places(&mut self, timed: bool, keep: Option<u32>) -> Need {
+        let columns = Columns { links: self.writer.columns.links | timed, ..self.writer.columns };
+        let bytes = |len| Places::<K, V>::bytes_for_chunk(len) + columns.bytes_per_place() * u64::from(len);
+        let has_number = self.writer.places.next_chunk_number().is_some();
+        let mut len = self.writer.places.next_chunk_len();
+        if self.context.overdraw {
+            len = (len / 2).next_multiple_of(LEAST_CHUNK);
+        }
+        // Rather a shorter one than none; but not so short that the lists that lead to it cost as much.
+        let least = (len / 4).max(LEAST_CHUNK);
+        let mut affordable = self.can_afford(bytes(len));
+        while !affordable && len > least {
+            len = (len / 2).next_multiple_of(LEAST_CHUNK);
+            affordable = self.can_afford(bytes(len));
+        }
+        if has_number && affordable {
+            return Need::Chunk { len, columns };
+        }
+        if has_number && self.context.overdraw {
+            self.context.budget.add_advanced(bytes(len));
+            self.writer.is_ahead = true;
+            return Need::Chunk { len, columns };
+        }
+        self.promptly = true;
+        let some = PLACES_AT_ONCE.min(self.writer.queues.len() / 8 + 1);
+        for _ in self.writer.limbo.len().0..some {
+            if !self.evict(keep) {
+                break;
+            }
+        }
+        Need::Places
+    }
+
+    /// Evicts one entry, an expired one where there is one, but not the one at `keep`.
+    #[inline]
+    pub(super) fn evict(&mut self, keep: Option<u32>) -> bool {
+        if self.has_due() && self.evict_expired() {
+            return true;
+        }
+        match self.pop_victim() {
+            Some(place) if Some(place) != keep => {
+                self.let_go(place);
+                true
+            }
+            Some(kept) => self.evict_another(kept),
+            None => false,
+        }
+    }
+
+    /// Puts a victim back that is to stay, and evicts another one, if there is one.
+    #[cold]
+    pub(super) fn evict_another(&mut self, kept: u32) -> bool {
+        let weight = self.queue_weight(kept);
+        for _ in 1..KEEP_ROUNDS {
+            self.writer.queues.put_back(kept, weight);
+            match self.pop_victim() {
+                Some(place) if place != kept => {
+                    self.let_go(place);
+                    return true;
+                }
+                _ => {}
+            }
+        }
+        self.writer.queues.put_back(kept, weight);
+        false
+    }
+
+    /// Takes what has left its queue out of everything else.
+    #[inline(always)]
+    pub(super) fn let_go(&mut self, place: u32) {
+        let node = self.node(place);
+        self.unfile(place, node);
+        if is_expired(node.deadline(), self.context.now) {
+            self.retire(place, node, RemovalCause::Expired);
+        } else {
+            self.retire(place, node, RemovalCause::Evicted);
+        }
+    }
+
+    /// Whether the time of some entry may be over.
+    #[inline]
+    pub(super) fn has_due(&self) -> bool {
+        self.context.now != 0 && self.writer.wheel.next_due() <= self.context.now
+    }
+
+    /// Looks for an entry whose time is over: at all of an exact cache, at no more than a search looks at elsewhere.
+    #[cold]
+    pub(super) fn evict_expired(&mut self) -> bool {
+        let before = self.writer.queues.len();
+        let rounds = if self.stripe.settings.exact { EXACT_ROUNDS } else { SEARCH / UPKEEP };
+        for _ in 0..rounds {
+            if self.writer.wheel.next_due() > self.context.now || self.writer.queues.len() < before {
+                break;
+            }
+            self.expire();
+        }
+        self.writer.queues.len() < before
+    }
+
+    #[inline]
+    pub(super) fn queue_weight(&self, place: u32) -> u64 {
+        match self.stripe.settings.policy {
+            Policy::Lru => 0,
+            Policy::S3Fifo => self.stripe.queue_weight(self.writer.weights.get(place)),
+        }
+    }
+
+    /// Takes an entry that left its queue out of the table.
+    #[inline(always)]
+    pub(super) fn unfile(&self, place: u32, node: &Node<K, V>) {
+        let (table, hash) = (self.table(), node.hash());
+        let slot = table.find(hash, |candidate| candidate == place);
+        table.remove(hash, slot.expect("what is queued is in the table"));
+    }
+
+    /// Lets go of an entry that is in no queue and no slot any more.
+    #[inline(always)]
+    pub(super) fn retire(&mut self, place: u32, node: &Node<K, V>, cause: RemovalCause) {
+        let writer = &mut *self.writer;
+        if node.deadline() != 0 {
+            writer.wheel.cancel(place);
+        }
+        let mut weight = 0;
+        if self.context.budget.unit == Unit::Bytes {
+            weight = writer.weights.get(place);
+            writer.weight -= weight;
+            writer.retired_weight += weight;
+        }
+        writer.limbo.retire(place, weight);
+        match cause {
+            RemovalCause::Replaced => {}
+            RemovalCause::Removed => writer.counts.removals += 1,
+            RemovalCause::Evicted => writer.counts.evictions += 1,
+            RemovalCause::Expired => writer.counts.expirations += 1,
+        }
+        let charge = self.charge(weight);
+        self.writer.credit += charge;
+        if self.stripe.settings.tell {
+            self.aftermath.displaced.push((place, cause));
+        }
+    }
+
+    /// Takes out entries whose time is over, a few of them.
+    #[inline]
+    pub(super) fn expire_due(&mut self) {
+        if self.has_due() {
+            self.expire();
+        }
+    }
+
+    #[cold]
+    pub(super) fn expire(&mut self) {
+        for place in self.take_due() {
+            let weight = self.queue_weight(place);
+            self.writer.queues.remove(place, weight);
+            let node = self.node(place);
+            self.unfile(place, node);
+            self.retire(place, node, RemovalCause::Expired);
+        }
+    }
+
+    /// Gives an entry the time of the one at `old`, in whose place it will be put. As a use it puts off what hits put off.
+    #[cold]
+    pub(super) fn keep_time(&self, entry: &mut Entry<K, V>, old: Option<u32>) {
+        let Some(old) = old else { return };
+        entry.deadline = self.node(old).deadline();
+        if let Some(limits) = &self.writer.limits {
+            entry.limit = limits.get(old);
+            entry.deadline = idle_deadline(self.context.now, self.stripe.settings.idle, entry.limit);
+        }
+    }
+
+    /// Fills a place and gives it its weight and deadline; it is in no slot and no queue yet.
+    #[inline(always)]
+    pub(super) fn prepare(&mut self, entry: Entry<K, V>) -> u32 {
+        let Entry { hash, key, value, weight, deadline, limit, .. } = entry;
+        let place = self.fill(NewNode { hash, key, value, deadline });
+        let writer = &mut *self.writer;
+        if self.context.budget.unit == Unit::Bytes {
+            writer.weights.set(place, weight);
+            writer.weight += weight;
+        }
+        if deadline != 0 {
+            writer.wheel.schedule(place, deadline, self.context.now);
+        }
+        if self.stripe.settings.idle != 0 {
+            writer.limits.as_mut().expect("kept with a time to idle").set(place, limit);
+        }
+        let charge = self.charge(weight);
+        self.writer.credit -= charge;
+        place
+    }
+
+    /// When an entry that is written now is due to be loaded anew; 0 for never.
+    #[inline]
+    pub(super) fn next_due(&self) -> u64 {
+        match self.stripe.settings.refresh {
+            0 => 0,
+            refresh => self.context.now.saturating_add(refresh),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn link_new(&mut self, entry: Entry<K, V>) -> u32 {
+        let hash = entry.hash;
+        let place = self.prepare(entry);
+        let weight = self.queue_weight(place);
+        self.writer.queues.add(place, hash, weight);
+        self.table().insert(hash, place, self.next_due());
+        self.writer.counts.inserts += 1;
+        place
+    }
+
+    /// Puts a new node in the place of an entry. An update is a use.
+    #[inline]
+    pub(super) fn link_over(&mut self, slot: Slot, entry: Entry<K, V>, cause: RemovalCause) -> u32 {
+        let old = slot.place;
+        let place = self.prepare(entry);
+        let (old_weight, weight) = (self.queue_weight(old), self.queue_weight(place));
+        self.writer.queues.replace(old, place, old_weight, weight);
+        if self.writer.queues.is_exact() {
+            self.writer.queues.renew(place);
+        }
+        let mark = self.node(old).mark() + 1;
+        self.node(place).set_mark(mark.min(self.stripe.most_marks));
+        self.table().replace(slot, place, self.next_due());
+        match cause {
+            RemovalCause::Expired => self.writer.counts.inserts += 1,
+            _ => self.writer.counts.updates += 1,
+        }
+        self.retire(old, self.node(old), cause);
+        place
+    }
+
+    /// Evicts until what was put in is paid for. Where that takes more than this stripe has, or where what is
+    /// evicted frees little but nodes, which don't pay before they have been given back, the budget is overdrawn,
+    /// and [`Core::make_room`](crate::cache::Core) has to see to it.
+    #[inline(always)]
+    pub(super) fn settle(&mut self, keep: Option<u32>) {
+        if self.writer.is_ahead {
+            self.keep_pace(keep);
+        }
+        if self.writer.credit >= 0 {
+            return;
+        }
+        let budget = self.context.budget;
+        let missing = self.writer.credit.unsigned_abs();
+        self.writer.credit += budget.draw(missing + budget.quantum()) as i64;
+        let before = self.writer.credit;
+        let mut evicted = 0;
+        while self.writer.credit < 0 {
+            if self.is_poor() || !self.is_worth_it(evicted, before) || !self.evict(keep) {
+                budget.overdraw(self.writer.credit.unsigned_abs());
+                self.writer.credit = 0;
+                let rare = self.aftermath.rare();
+                (rare.is_short, rare.keep) = (true, keep);
+            }
+            evicted += 1;
+        }
+    }
+
+    /// Evicts an entry for the one that was put in, since the place of that is not paid for.
+    #[cold]
+    pub(super) fn keep_pace(&mut self, keep: Option<u32>) {
+        if self.context.budget.free() >= 0 || !self.evict(keep) {
+            self.writer.is_ahead = false;
+        }
+    }
+
+    /// Settles what memory cost that was added.
+    #[cold]
+    pub(super) fn settle_rest(&mut self) {
+        self.settle(self.aftermath.written);
+        if self.context.budget.unit == Unit::Bytes {
+            self.recharge();
+        }
+    }
+
+    /// Whether this stripe has less than half of an equal share of the budget: then others, which came first, give.
+    #[inline]
+    pub(super) fn is_poor(&self) -> bool {
+        let has = match self.context.budget.unit {
+            Unit::Entries => self.writer.queues.len() as u64,
+            Unit::Bytes => self.writer.weight + self.writer.charged,
+        };
+        has < self.context.budget.half_share()
+    }
+
+    /// Whether evictions have freed as much in bytes behind entries as in nodes.
+    #[inline]
+    pub(super) fn is_worth_it(&self, evicted: usize, credit_before: i64) -> bool {
+        evicted < PROBATION
+            || self.context.budget.unit == Unit::Entries
+            || self.writer.credit - credit_before >= (evicted * size_of::<Node<K, V>>()) as i64
+    }
+
+    /// Charges for memory that was added or given up since the last time. Entries are not evicted for it, since that
+    /// does not free it: what this stripe can't pay the budget is overdrawn by.
+    #[inline]
+    pub(super) fn recharge(&mut self) {
+        let bytes = self.writer.structure_bytes();
+        let change = bytes as i64 - self.writer.charged as i64;
+        self.writer.charged = bytes;
+        if change > self.writer.credit && !self.can_afford(change as u64) {
+            self.context.budget.overdraw((change - self.writer.credit) as u64);
+            self.writer.credit = 0;
+        } else {
+            self.writer.credit -= change;
+        }
+    }
+
+    /// Returns what of the credit is more than `keep`.
+    pub(super) fn return_credit(&mut self, keep: u64) {
+        let surplus = self.writer.credit - keep as i64;
+        if surplus > 0 {
+            self.context.budget.give_back(surplus as u64);
+            self.writer.credit = keep as i64;
+        }
+    }
+
+    /// Does what a deadline that is about to be set needs.
+    pub(super) fn need_links(&self, place: u32, deadline: u64) -> Result<(), Need> {
+        if deadline != 0 && self.writer.wheel.needs_links(place) {
+            return Err(Need::Links { chunk: place >> CHUNK_BITS, len: self.writer.places.chunk_len(place) });
+        }
+        Ok(())
+    }
+}
+
+impl<K, V> Drop for Locked<'_, K, V> {
+    #[inline]
+    fn drop(&mut self) {
+        let heavy_at = self.context.budget.batch_weight();
+        if let Some(HandedOver { flag, weight, places, grown }) = self.writer.limbo.hand_over(self.promptly, heavy_at) {
+            let rare = self.aftermath.rare();
+            rare.handed_over.push(flag);
+            // Where bytes count, what waits is soon lacking.
+            rare.is_urgent |= self.promptly || self.context.budget.unit == Unit::Bytes;
+            self.context.budget.add_retired(weight, places);
+            self.context.budget.add_advanced(grown);
+        }
+        if self.context.budget.unit == Unit::Bytes {
+            self.recharge();
+        }
+        if self.writer.credit < 0 {
+            self.settle_rest();
+        }
+        let quantum = self.context.budget.quantum();
+        if self.writer.credit > 2 * quantum as i64 {
+            self.return_credit(quantum);
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The memcached front end, from the store up to real clients.
+#![cfg(feature = "server")]
+
+mod attacks;
+mod binary;
+mod lab;
+mod meta;
+mod sign_in;
+mod stats;
+mod store;
+mod text;
+mod transcripts;

@@ -1,0 +1,654 @@
+//! What a cache that is limited by bytes really takes, by the count of an allocator that sees every byte.
+//!
+//! Knows the public calls only. Each test has the collector of retired memory, which all caches of a program
+//! share, to itself: one at a time, in a thread of its own, and only what that thread allocates is counted.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::fmt::Debug;
+use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use larder::{BuildError, Cache, PackedCache, Policy, Weigh};
+
+#[path = "packed/codecs.rs"]
+mod codecs;
+
+/// The system's allocator, which also counts what the running thread has in use.
+struct Counting;
+
+thread_local! {
+    static IN_USE: Cell<i64> = const { Cell::new(0) };
+}
+
+fn count(bytes: i64) {
+    IN_USE.with(|in_use| in_use.set(in_use.get() + bytes));
+}
+
+// SAFETY: every call is passed on to `System` as it is. The counter allocates nothing: it is
+// initialized at compile time and needs no destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as i64);
+        // SAFETY: the caller's promise for `layout` is the one that `System` asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        count(-(layout.size() as i64));
+        // SAFETY: `memory` came from `System` with this layout, as `alloc` passed it on.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What the collector, which all caches share, may have in use besides: a few blocks of its queue, of 2 KiB each.
+const COLLECTOR: i64 = 12 << 10;
+
+const SIZES: [u64; 3] = [256 << 10, 1 << 20, 16 << 20];
+const POLICIES: [Policy; 2] = [Policy::Lru, Policy::S3Fifo];
+
+/// The same in every run, so that a failure is not a matter of luck.
+type Fixed = BuildHasherDefault<DefaultHasher>;
+
+type Bytes = Vec<u8>;
+
+fn bytes(len: u64) -> Bytes {
+    vec![1; len as usize]
+}
+
+/// Runs a test alone, in a thread that has ended with all it registered before the next one begins.
+fn alone(test: impl FnOnce() + Send) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let ended = thread::scope(|scope| scope.spawn(test).join());
+    ended.unwrap_or_else(|panic| resume_unwind(panic));
+}
+
+/// How much more is in use than at the beginning.
+struct Meter {
+    /// Keeps the collector going.
+    pump: Cache<u64, u64>,
+    start: i64,
+}
+
+impl Meter {
+    fn start() -> Self {
+        let mut meter = Self { pump: Cache::new(1), start: 0 };
+        // The first time round some memory comes that stays.
+        meter.settled();
+        meter.start = meter.settled();
+        meter
+    }
+
+    fn read(&self) -> i64 {
+        IN_USE.get() - self.start
+    }
+
+    /// What is in use but for what comes and goes: the collector's own blocks go round its queue as well, so that
+    /// it has now one and now another number of them.
+    fn settled(&self) -> i64 {
+        let rounds = (0..256).map(|round| {
+            self.pump.insert(0, round);
+            // A thread's first look-up registers it.
+            self.pump.get(&0);
+            self.pump.maintain();
+            self.read()
+        });
+        rounds.min().expect("there are rounds")
+    }
+}
+
+/// Splitmix.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((u128::from(mixed ^ (mixed >> 31)) * u128::from(end)) >> 64) as u64
+    }
+}
+
+fn cache_of<V: Weigh>(max_bytes: u64, policy: Policy) -> Cache<u64, V, Fixed> {
+    Cache::builder().max_bytes(max_bytes).policy(policy).hasher(Fixed::default()).build().unwrap()
+}
+
+fn percent(part: i64, whole: i64) -> f64 {
+    part as f64 * 100.0 / whole as f64
+}
+
+#[track_caller]
+fn assert_counted(used: u64, max_bytes: u64, meter: &Meter, of: &dyn Debug) {
+    let held = meter.read();
+    let off = held - used as i64;
+    assert!(
+        off.abs() <= max_bytes as i64 * 3 / 100 + COLLECTOR,
+        "{of:?}: used_bytes() is {used}, the allocator says {held}"
+    );
+}
+
+/// One load on one cache: random keys, values made by `make` of the step, which is at most `largest` bytes each.
+struct Load<'a, V> {
+    name: &'a str,
+    max_bytes: u64,
+    policy: Policy,
+    keys: u64,
+    steps: u64,
+    largest: u64,
+    make: &'a dyn Fn(&mut Random, u64) -> V,
+}
+
+impl<V: Weigh> Load<'_, V> {
+    fn run(&self) {
+        let case = (self.name, self.max_bytes, self.policy);
+        let before = Meter::start();
+        let cache = cache_of(self.max_bytes, self.policy);
+        cache.maintain();
+        let empty = before.read();
+        self.fill(&cache, &before);
+
+        let stats = cache.stats();
+        assert!(stats.evictions > 0, "{case:?}: full");
+        assert_eq!(stats.rejected, 0, "{case:?}: everything fits in by itself");
+        let unused = self.max_bytes as i64 - before.read();
+        // There may be room for all but the next value.
+        let granted = (self.max_bytes / 10 + self.largest) as i64;
+        assert!(unused <= granted, "{case:?}: {} % are not used", percent(unused, self.max_bytes as i64));
+
+        cache.validate();
+        cache.maintain();
+        assert_eq!(cache.stats().retired_bytes, 0, "{case:?}: retired after maintain()");
+        assert_counted(cache.used_bytes(), self.max_bytes, &before, &case);
+        cache.validate();
+
+        cache.clear();
+        cache.maintain();
+        let left = before.read();
+        let near = empty + self.max_bytes as i64 / 20 + COLLECTOR;
+        assert!(left <= near, "{case:?}: {left} bytes are left after clear() and maintain(), {empty} when it was new");
+        assert_counted(cache.used_bytes(), self.max_bytes, &before, &case);
+        cache.validate();
+
+        drop(cache);
+        assert_eq!(before.settled(), 0, "{case:?}: given back");
+    }
+
+    fn fill(&self, cache: &Cache<u64, V, Fixed>, before: &Meter) {
+        let mut random = Random(self.max_bytes);
+        for step in 0..self.steps {
+            let key = random.below(self.keys);
+            if random.below(2) == 0 {
+                cache.read(&key, |_| ());
+            }
+            let value = (self.make)(&mut random, step);
+            cache.insert(key, value);
+            let held = before.read();
+            let over = held - self.max_bytes as i64;
+            assert!(
+                over <= COLLECTOR,
+                "{}, {:?}, {}: {over} bytes over the limit after {step} inserts; used_bytes() is {}, {} of it retired",
+                self.name,
+                self.policy,
+                self.max_bytes,
+                cache.used_bytes(),
+                cache.stats().retired_bytes,
+            );
+        }
+    }
+}
+
+/// Values of one size.
+fn uniform(size: u64) {
+    alone(|| {
+        for max_bytes in SIZES {
+            for policy in POLICIES {
+                let fit = max_bytes / (size + 64) + 1;
+                let make = |_: &mut Random, _| bytes(size);
+                Load {
+                    name: "uniform",
+                    max_bytes,
+                    policy,
+                    keys: 4 * fit,
+                    steps: fit * 3 / 2,
+                    largest: size,
+                    make: &make,
+                }
+                .run();
+            }
+        }
+    });
+}
+
+#[test]
+fn a_full_cache_of_numbers() {
+    alone(|| {
+        for max_bytes in SIZES {
+            for policy in POLICIES {
+                let fit = max_bytes / 56;
+                let make = |_: &mut Random, step| step;
+                Load { name: "numbers", max_bytes, policy, keys: 4 * fit, steps: fit * 3 / 2, largest: 0, make: &make }
+                    .run();
+            }
+        }
+    });
+}
+
+#[test]
+fn a_full_cache_of_numbers_that_are_loaded_anew() {
+    alone(|| {
+        for policy in POLICIES {
+            let before = Meter::start();
+            let max_bytes = 4 << 20;
+            let build = Cache::builder().max_bytes(max_bytes).policy(policy).refresh_after(Duration::from_secs(60));
+            let cache: Cache<u64, u64, Fixed> = build.hasher(Fixed::default()).build().unwrap();
+            for key in 0..max_bytes / 50 {
+                cache.insert(key, key);
+                let over = before.read() - max_bytes as i64;
+                assert!(over <= COLLECTOR, "{policy:?}: {over} bytes over the limit after {key} inserts");
+            }
+            assert!(cache.stats().evictions > 0, "{policy:?}: full");
+            cache.maintain();
+            assert_counted(cache.used_bytes(), max_bytes, &before, &policy);
+            cache.validate();
+            cache.retain(|key, _| key % 100 == 0);
+            cache.maintain();
+            assert_counted(cache.used_bytes(), max_bytes, &before, &policy);
+            cache.validate();
+            drop(cache);
+            assert_eq!(before.settled(), 0, "{policy:?}: given back");
+        }
+    });
+}
+
+#[test]
+fn a_full_cache_of_100_bytes_each() {
+    uniform(100);
+}
+
+#[test]
+fn a_full_cache_of_4_kib_each() {
+    uniform(4 << 10);
+}
+
+#[test]
+fn a_full_cache_of_100_kib_each() {
+    uniform(100 << 10);
+}
+
+#[test]
+fn a_full_cache_of_mixed_sizes() {
+    alone(|| {
+        for max_bytes in SIZES {
+            for policy in POLICIES {
+                // Many small ones, few large ones.
+                let make = |random: &mut Random, _| {
+                    let most = 1 << random.below(16);
+                    let size = random.below(most);
+                    bytes(size)
+                };
+                let fit = max_bytes / 4_000;
+                Load {
+                    name: "mixed",
+                    max_bytes,
+                    policy,
+                    keys: 4 * fit,
+                    steps: 6 * fit,
+                    largest: 32 << 10,
+                    make: &make,
+                }
+                .run();
+            }
+        }
+    });
+}
+
+/// What comes in is much smaller, then much larger than what is there.
+#[test]
+fn a_full_cache_while_sizes_shift() {
+    alone(|| {
+        for max_bytes in SIZES {
+            for policy in POLICIES {
+                let sizes = [0, 100 << 10, 100, 4 << 10, 0, 4 << 10, 100 << 10, 30];
+                // In the largest cache a round takes long, and two of them show what the others do.
+                let stride = if max_bytes > 1 << 20 { 5 } else { 1 };
+                for first in (0..sizes.len()).step_by(stride) {
+                    let phase = (max_bytes / 40).min(100_000);
+                    let make = |random: &mut Random, step| {
+                        let size = sizes[(first + (step / phase) as usize) % sizes.len()];
+                        bytes(random.below(size + 1))
+                    };
+                    let (keys, steps) = (max_bytes / 20, phase * 3);
+                    Load { name: "shifting", max_bytes, policy, keys, steps, largest: 100 << 10, make: &make }.run();
+                }
+            }
+        }
+    });
+}
+
+/// A value that is counted while it is alive.
+struct Tracked {
+    alive: Arc<AtomicI64>,
+    bytes: Bytes,
+}
+
+impl Tracked {
+    fn new(alive: &Arc<AtomicI64>, size: u64) -> Self {
+        alive.fetch_add(1, Relaxed);
+        Self { alive: Arc::clone(alive), bytes: bytes(size) }
+    }
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Weigh for Tracked {
+    fn weigh(&self) -> u64 {
+        self.bytes.weigh()
+    }
+}
+
+#[test]
+fn a_ref_keeps_its_value_alive_and_nothing_else() {
+    alone(|| {
+        let alive = Arc::new(AtomicI64::new(0));
+        let before = Meter::start();
+        let cache = cache_of(1 << 20, Policy::Lru);
+        for key in 0..1_000 {
+            cache.insert(key, Tracked::new(&alive, 4 << 10));
+        }
+        let (key, entry) = (0..1_000).find_map(|key| Some((key, cache.get_ref(&key)?))).unwrap();
+        let other = entry.clone();
+        cache.insert(key, Tracked::new(&alive, 10));
+        for key in 1_000..2_000 {
+            cache.insert(key, Tracked::new(&alive, 4 << 10));
+        }
+        cache.maintain();
+        assert_eq!(alive.load(Relaxed), cache.len() as i64 + 1);
+        cache.clear();
+        cache.maintain();
+        assert_eq!(alive.load(Relaxed), 1);
+        assert!(before.read() < 64 << 10, "{} bytes are left", before.read());
+        let retired = cache.stats().retired_bytes;
+        assert!((4 << 10..(4 << 10) + 100).contains(&retired), "{retired} bytes: the value and its node");
+        assert_eq!((*entry.key(), entry.bytes.len()), (key, 4 << 10));
+        cache.validate();
+
+        drop(entry);
+        cache.maintain();
+        assert_eq!((alive.load(Relaxed), other.bytes.len()), (1, 4 << 10), "its clone holds it as well");
+        drop(other);
+        cache.maintain();
+        assert_eq!(alive.load(Relaxed), 0);
+        assert_eq!(cache.stats().retired_bytes, 0);
+        cache.validate();
+    });
+}
+
+#[test]
+fn a_ref_that_is_forgotten_costs_its_entry_until_the_cache_is_dropped() {
+    alone(|| {
+        let alive = Arc::new(AtomicI64::new(0));
+        let before = Meter::start();
+        let cache = cache_of(256 << 10, Policy::S3Fifo);
+        for key in 0..10 {
+            cache.insert(key, Tracked::new(&alive, 1 << 10));
+            std::mem::forget(cache.get_ref(&key).unwrap());
+        }
+        let mut iter = cache.iter();
+        assert!(iter.next().is_some());
+        std::mem::forget(iter);
+        for round in 0..3_000 {
+            cache.insert(round % 700, Tracked::new(&alive, 1 << 10));
+            let held = before.read();
+            assert!(held <= (256 << 10) + COLLECTOR, "{held} bytes after {round} rounds");
+        }
+        cache.clear();
+        cache.maintain();
+        assert_eq!(alive.load(Relaxed), 10);
+        let retired = cache.stats().retired_bytes;
+        assert!((10 << 10..(10 << 10) + 1_000).contains(&retired), "{retired} bytes: ten values and their nodes");
+        assert!(cache.is_empty());
+        cache.validate();
+
+        let empty = Arc::clone(&alive);
+        drop((cache, alive));
+        assert_eq!(empty.load(Relaxed), 0);
+        drop(empty);
+        // The iterator is forgotten with what it had read ahead.
+        assert!(before.settled() < 1 << 10, "{} bytes are not given back", before.settled());
+    });
+}
+
+/// What is retired beside a reader is not paid for by the living, and is given back when the reader has left.
+#[test]
+fn what_is_put_in_beside_a_reader() {
+    alone(|| {
+        for (max_bytes, policy) in SIZES.into_iter().flat_map(|size| POLICIES.map(|policy| (size, policy))) {
+            for size in [0, 50, 1_000] {
+                let case = (max_bytes, policy, size);
+                let meter = Meter::start();
+                let cache = cache_of(max_bytes, policy);
+                let fit = max_bytes / (size + 64);
+                (0..fit * 2).for_each(|key| cache.insert(key, bytes(size)));
+                cache.insert(u64::MAX, bytes(size));
+                let before = cache.len();
+                let inserted =
+                    cache.read(&u64::MAX, |_| (0..fit).for_each(|key| cache.insert(key + (1 << 40), bytes(size))));
+                assert!(inserted.is_some(), "{case:?}");
+                let (after, stats) = (cache.len(), cache.stats());
+                assert!(after >= before / 10 * 9, "{case:?}: {before} entries before, {after} after");
+                let living = stats.bytes - stats.retired_bytes;
+                assert!(living <= max_bytes, "{case:?}: {living} bytes but for those that wait; {stats:?}");
+
+                cache.insert(0, bytes(size));
+                let over = meter.read() - max_bytes as i64;
+                assert!(over <= COLLECTOR, "{case:?}: {over} bytes over after the reader has left");
+                cache.validate();
+            }
+        }
+    });
+}
+
+#[test]
+fn a_lower_limit_gives_memory_back() {
+    alone(|| {
+        for policy in POLICIES {
+            for size in [0, 100, 4 << 10, 100 << 10] {
+                let before = Meter::start();
+                let cache = cache_of(16 << 20, policy);
+                let fit = (16 << 20) / (size + 64);
+                for key in 0..fit * 2 {
+                    cache.insert(key, bytes(size));
+                }
+                for max_bytes in [8 << 20, 1 << 20] {
+                    let case = (policy, size, max_bytes);
+                    cache.set_max_bytes(max_bytes).unwrap_or_else(|error| panic!("{case:?}: {error}"));
+                    let held = before.read();
+                    assert!(held <= max_bytes as i64 + COLLECTOR, "{case:?}: {held} bytes");
+                    assert_counted(cache.used_bytes(), max_bytes, &before, &case);
+                    cache.validate();
+                }
+                let entries = cache.len() as u64;
+                let some = (1 << 20) / (size + 64) / 2;
+                assert!(entries >= some, "{policy:?}: {entries} entries of {size} bytes are left");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_higher_limit_is_used() {
+    alone(|| {
+        let before = Meter::start();
+        let cache = cache_of(256 << 10, Policy::Lru);
+        for max_bytes in [256 << 10, 1 << 20, 2 << 20_i64] {
+            cache.set_max_bytes(max_bytes as u64).unwrap();
+            for key in 0..3_000 {
+                cache.insert(key, bytes(1 << 10));
+                assert!(before.read() <= max_bytes + COLLECTOR);
+            }
+            assert!(before.read() >= max_bytes / 10 * 9, "{} of {max_bytes}", before.read());
+        }
+        let refused = cache.set_max_bytes(1);
+        assert!(matches!(refused, Err(BuildError::TooFewBytes { given: 1, .. })), "{refused:?}");
+        cache.validate();
+    });
+}
+
+#[test]
+fn an_entry_of_almost_the_whole_limit_fits_in_whatever_was_there() {
+    alone(|| {
+        for max_bytes in SIZES {
+            for small in [0, 100, 4 << 10] {
+                let before = Meter::start();
+                let cache = cache_of(max_bytes, Policy::Lru);
+                for key in 0..max_bytes / (small + 64) * 2 {
+                    cache.insert(key, bytes(small));
+                }
+                let large = max_bytes / 10 * 8;
+                let put = cache.try_insert(u64::MAX, bytes(large));
+                assert!(put.is_ok(), "{max_bytes} after {small} bytes each: {put:?}");
+                assert_eq!(
+                    cache.read(&u64::MAX, Vec::len),
+                    Some(large as usize),
+                    "{max_bytes} after {small} bytes each"
+                );
+                let held = before.read();
+                assert!(held <= max_bytes as i64 + COLLECTOR, "{max_bytes} after {small} bytes each: {held}");
+                cache.validate();
+            }
+        }
+    });
+}
+
+#[test]
+fn an_entry_larger_than_the_limit_costs_nothing() {
+    alone(|| {
+        let before = Meter::start();
+        let cache = cache_of(256 << 10, Policy::Lru);
+        for key in 0..300 {
+            cache.insert(key, bytes(1 << 10));
+        }
+        for key in 250..300 {
+            let refused = cache.try_insert(key, bytes(300 << 10)).unwrap_err();
+            assert_eq!((refused.key, refused.value.len()), (key, 300 << 10));
+            assert!(refused.weight >= 300 << 10 && refused.max < 256 << 10);
+            assert!(!cache.contains_key(&key), "what was to be replaced is gone");
+            drop(refused);
+            assert!(before.read() <= (256 << 10) + COLLECTOR);
+        }
+        cache.validate();
+    });
+}
+
+/// Expired entries are not just hidden.
+#[test]
+fn what_has_expired_is_given_back() {
+    alone(|| {
+        let clock = larder::ManualClock::new();
+        let before = Meter::start();
+        let build = Cache::builder().max_bytes(4 << 20).time_to_live(Duration::from_secs(60)).clock(clock.clone());
+        let cache: Cache<u64, Bytes> = build.build().unwrap();
+        for key in 0..3_000 {
+            cache.insert(key, bytes(1 << 10));
+        }
+        assert!(before.read() > 3 << 20);
+        assert_counted(cache.used_bytes(), 4 << 20, &before, &"timed");
+        clock.advance(Duration::from_secs(61));
+        for key in 10_000..11_000 {
+            cache.insert(key, bytes(10));
+        }
+        assert!(before.read() < 1 << 20, "{} bytes after as many writes as it takes", before.read());
+        clock.advance(Duration::from_secs(61));
+        cache.maintain();
+        assert_eq!((cache.len(), cache.stats().retired_bytes), (0, 0));
+        cache.validate();
+    });
+}
+
+/// The bytes per entry of a cache of a million, keys and values of 8 bytes each included.
+fn bytes_per_entry(policy: Policy, ttl: Option<Duration>) -> f64 {
+    const ENTRIES: u64 = 1_000_000;
+    let before = Meter::start();
+    let build = Cache::builder().max_entries(ENTRIES as usize).policy(policy).hasher(Fixed::default());
+    let cache: Cache<u64, u64, Fixed> = build.build().unwrap();
+    // More than fit: every queue and ghost is in use.
+    for key in 0..ENTRIES + ENTRIES / 16 {
+        match ttl {
+            Some(ttl) => cache.insert_with_ttl(key, key, ttl),
+            None => cache.insert(key, key),
+        }
+    }
+    assert_eq!(cache.len() as u64, ENTRIES);
+    let per_entry = before.read() as f64 / ENTRIES as f64;
+    let counted = cache.used_bytes() as f64 / ENTRIES as f64;
+    let off = (per_entry - counted).abs() / per_entry;
+    assert!(off < 0.1, "used_bytes() says {counted:.1} bytes per entry, the allocator {per_entry:.1}");
+    per_entry
+}
+
+#[test]
+fn a_million_numbers_take_56_bytes_each_at_most() {
+    alone(|| {
+        for policy in POLICIES {
+            let per_entry = bytes_per_entry(policy, None);
+            assert!(per_entry <= 56.0, "{policy:?}: {per_entry:.1}");
+        }
+    });
+}
+
+#[test]
+fn a_million_numbers_that_expire_take_less_than_64_bytes_each() {
+    alone(|| {
+        for policy in POLICIES {
+            let per_entry = bytes_per_entry(policy, Some(Duration::from_secs(3_600)));
+            assert!(per_entry < 64.0, "{policy:?}: {per_entry:.1}");
+        }
+    });
+}
+
+#[test]
+fn values_that_are_packed_count_as_what_is_stored() {
+    const LIMIT: u64 = 1 << 20;
+    let value = |number: u64| match number % 4 {
+        0 => codecs::noise(number, 1000),
+        1 => codecs::noise(number, 100),
+        _ => codecs::text(number, 500 + number as usize % 3000).into_bytes(),
+    };
+    // What `Auto` makes of samples now and then comes and goes, and is none of the cache's.
+    for (name, codec) in codecs::codecs().into_iter().filter(|(name, _)| *name != "auto") {
+        alone(|| {
+            let cache = || -> PackedCache<u64, Bytes> {
+                Cache::builder().max_bytes(LIMIT).stripes(2).codec(Arc::clone(&codec)).build().unwrap()
+            };
+            // What the thread keeps for the codec is made first.
+            let warm = cache();
+            for number in (0..3_000).step_by(7) {
+                warm.insert(number, value(number));
+                drop(warm.get(&number));
+            }
+            drop(warm);
+            let meter = Meter::start();
+            let cache = cache();
+            for number in 0..4_000 {
+                cache.insert(number % 3_000, value(number));
+                drop(cache.get(&(number / 2)));
+                let held = meter.read();
+                assert!(held <= LIMIT as i64 + COLLECTOR, "{name}: {held} bytes after {number} inserts");
+            }
+            assert!(cache.used_bytes() > LIMIT / 10 * 8, "{name}: {} bytes are used", cache.used_bytes());
+            assert_counted(cache.used_bytes(), LIMIT, &meter, &name);
+        });
+    }
+}

@@ -1,0 +1,10 @@
+//! Caches with a codec: the same calls as without one, for every codec there is.
+
+mod change;
+mod codecs;
+mod faults;
+mod lab;
+mod loading;
+mod same;
+mod stored;
+mod values;
