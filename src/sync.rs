@@ -66,10 +66,14 @@ mod portable {
         use super::Pin;
         use crossbeam_epoch::{Collector, LocalHandle};
         use std::sync::OnceLock;
+        use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
         /// All caches of a program share one: its garbage is only ever a flag that this crate wants set, so a pin never
         /// runs another library's destructors, as it would in the process-wide default collector.
         static COLLECTOR: OnceLock<Collector> = OnceLock::new();
+
+        /// Flags that were handed to the collector, and that it has not set. Relaxed: it orders nothing.
+        static WAITING: AtomicUsize = AtomicUsize::new(0);
 
         thread_local! {
             static HANDLE: LocalHandle = register();
@@ -91,6 +95,18 @@ mod portable {
         pub(crate) fn is_pinned() -> bool {
             HANDLE.try_with(LocalHandle::is_pinned).unwrap_or(false)
         }
+
+        pub(crate) fn count_handed_over() {
+            WAITING.fetch_add(1, Relaxed);
+        }
+
+        pub(crate) fn count_set() {
+            WAITING.fetch_sub(1, Relaxed);
+        }
+
+        pub(crate) fn waiting() -> usize {
+            WAITING.load(Relaxed)
+        }
     }
 
     #[cfg(loom)]
@@ -106,30 +122,50 @@ mod portable {
         pub(crate) fn is_pinned() -> bool {
             crossbeam_epoch::is_pinned()
         }
+
+        /// There are so few in a run of the checker's that they need no count.
+        pub(crate) fn count_handed_over() {}
+
+        pub(crate) fn count_set() {}
+
+        pub(crate) fn waiting() -> usize {
+            1
+        }
     }
 
+    use registry::{count_handed_over, count_set, waiting};
     pub(crate) use registry::{is_pinned, pin};
 
     /// Sets the flags when every thread that is pinned now has unpinned at least once.
     pub(crate) fn when_all_have_left(flags: impl IntoIterator<Item = Arc<AtomicBool>>, _urgent: bool) {
         let pin = pin();
         for flag in flags {
+            count_handed_over();
             // Release pairs with the Acquire of whoever asks the flag: what the threads that were
             // pinned did before they left is seen by who finds it set.
-            pin.0.defer(move || flag.store(true, Ordering::Release));
+            pin.0.defer(move || {
+                flag.store(true, Ordering::Release);
+                count_set();
+            });
         }
         pin.0.flush();
     }
 
-    /// Hands this thread's deferred flags to the collector, and lets it set those that are due. Of no use inside a pin,
-    /// which holds the epoch.
+    /// The epoch advances by one at most each time, and after three what was retired before the first is free.
+    const ROUNDS: usize = 4;
+
+    /// Lets the collector set the flags that are due. Of no use inside a pin, which holds the epoch.
     pub(crate) fn flush() {
-        // Each time the epoch advances by one at most; after three, what was retired before the first is free.
-        for _ in 0..4 {
+        // The collector looks at a few flags each time, so it is called for as long as there are fewer afterwards.
+        let (mut left, mut in_vain) = (waiting(), 0);
+        while left > 0 && in_vain < ROUNDS {
             pin().0.flush();
             if is_pinned() {
                 break;
             }
+            let now = waiting();
+            in_vain = if now < left { 0 } else { in_vain + 1 };
+            left = now;
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Knows the calls of a cache by number, so that tests can choose them at random.
 
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering::*};
 use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -122,18 +123,25 @@ pub(crate) fn race(writers: &[Writer<'_>], readers: &[Reader<'_>]) {
     let running = Running(AtomicUsize::new(writers.len()));
     let (start, running) = (&start, &running);
     thread::scope(|scope| {
-        for &writer in writers {
+        let writers = writers.iter().map(|writer| {
             scope.spawn(move || {
                 let _finish = Finish(running);
                 start.wait();
                 writer();
-            });
-        }
-        for &reader in readers {
+            })
+        });
+        let readers = readers.iter().map(|reader| {
             scope.spawn(move || {
                 start.wait();
                 reader(running);
-            });
+            })
+        });
+        let threads: Vec<_> = writers.chain(readers).collect();
+        // The scope's own end waits for what the threads were to run, and not until they have been torn down.
+        for thread in threads {
+            if let Err(panic) = thread.join() {
+                resume_unwind(panic);
+            }
         }
     });
 }
