@@ -415,6 +415,9 @@ impl<K, V> Places<K, V> {
         let chunks = &self.chunks;
         self.recycled.retain(|place| chunks[(place >> CHUNK_BITS) as usize].is_some());
         self.recycled.shrink_to_fit();
+        let used = self.chunks.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        self.chunks.truncate(used);
+        self.chunks.shrink_to_fit();
         // The lowest first, from the end: so the upper chunks run empty.
         self.recycled.sort_unstable_by(|one, other| other.cmp(one));
         empty
@@ -423,13 +426,14 @@ impl<K, V> Places<K, V> {
     /// The bytes of all chunks, and of the lists that lead to them. O(1).
     #[inline]
     pub(crate) fn allocated_bytes(&self) -> u64 {
-        self.chunk_bytes + (self.recycled.capacity() * size_of::<u32>()) as u64 + self.lasting_bytes()
+        let recycled = self.recycled.capacity() * size_of::<u32>();
+        let chunks = self.chunks.capacity() * size_of::<Option<Chunk<K, V>>>();
+        self.chunk_bytes + (recycled + chunks) as u64 + self.lasting_bytes()
     }
 
     /// The bytes of the lists that stay when chunks are given back.
     pub(crate) fn lasting_bytes(&self) -> u64 {
-        let directories = self.directories.last().map_or(0, |last| 2 * size_of_val(&**last));
-        (self.chunks.capacity() * size_of::<Option<Chunk<K, V>>>() + directories) as u64
+        self.directories.last().map_or(0, |last| 2 * size_of_val(&**last)) as u64
     }
 
     /// What [`Places::allocated_bytes`] grows by with another chunk of this length.

@@ -298,6 +298,7 @@ impl<'a, K, V> Locked<'a, K, V> {
         if self.context.overdraw {
             len = (len / 2).next_multiple_of(LEAST_CHUNK);
         }
+        let wanted = len;
         // Rather a shorter one than none; but not so short that the lists that lead to it cost as much.
         let least = (len / 4).max(LEAST_CHUNK);
         let mut affordable = self.can_afford(bytes(len));
@@ -309,6 +310,8 @@ impl<'a, K, V> Locked<'a, K, V> {
             return Need::Chunk { len, columns };
         }
         if has_number && self.context.overdraw {
+            // Not shorter than this: readers who stay would make many chunks, and the lists of chunks long for good.
+            let len = wanted;
             self.context.budget.add_advanced(bytes(len));
             self.writer.is_ahead = true;
             return Need::Chunk { len, columns };
