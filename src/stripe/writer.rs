@@ -310,8 +310,9 @@ impl<'a, K, V> Locked<'a, K, V> {
             return Need::Chunk { len, columns };
         }
         if has_number && self.context.overdraw {
-            // Not shorter than this: readers who stay would make many chunks, and the lists of chunks long for good.
-            let len = wanted;
+            // Not the shortest there are: where readers stay that would be many, and the lists that lead to them long for
+            // good.
+            let len = len.max(wanted.min(4 * LEAST_CHUNK));
             self.context.budget.add_advanced(bytes(len));
             self.writer.is_ahead = true;
             return Need::Chunk { len, columns };
