@@ -70,7 +70,6 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         removed
     }
 
-    /// Keeps the entries for which `keep` holds and removes the others. O(entries); no lock is held while `keep` runs.
     /// Reads the entry of a key, decides, and changes it, as one step: `decide` is given key and value, or `None`
     /// where there is no living entry, and says what is to be there. It runs under no lock and may use the cache; if
     /// the entry changes before the decision is carried out, `decide` is called again with what is there then.

@@ -150,6 +150,7 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         drop(aftermath);
         value
     }
+
     /// Keeps the entries for which `keep` holds and removes the others. O(entries); no lock is held while `keep` runs.
     ///
     /// Entries that are there during the whole of the call are asked for just once, unless they change

@@ -1,7 +1,8 @@
 //! The form of a cache whose values are kept as a codec writes them.
 //!
 //! Knows how a value is seen as bytes ([`Encoding`]), and the packer, which chooses the stored bytes. Knows no codec, and
-//! of the cache what a look-up and an insert are. Runs no lock and holds no pin while bytes are packed or opened.
+//! of the cache what a look-up and an insert are. No lock is held while bytes are packed or opened, and a
+//! pin only in `retain`, for a few values at a time, and for the listener.
 //!
 //! What lies in a node is a box of the stored bytes, exactly as long as they are: no counter of holders, no capacity. A
 //! reader needs none, since the node itself can be held beyond the pin ([`Held`](crate::stripe::Held)), for one addition and

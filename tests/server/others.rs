@@ -74,13 +74,17 @@ fn openssl_talks_to_it() {
 }
 
 /// A port that nobody listens on now.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn serve_at(port: u16) -> Handle {
+pub(crate) fn serve_at(port: u16) -> Handle {
     let address = format!("127.0.0.1:{port}");
     Server::builder().listen(address).threads(1).build(cache()).unwrap().spawn().unwrap()
+}
+
+pub(crate) fn items(server: &Handle) -> usize {
+    Client::connect(server).stat("curr_items") as usize
 }
 
 /// Which of these keys are found by way of the proxy; keys of a server that has just gone are answered by an error.
@@ -120,7 +124,6 @@ fn twemproxy_spreads_keys_ejects_a_server_and_takes_it_back() {
     for key in 0..KEYS {
         client.ask(format!("set key{key} 0 0 6\r\n{key:06}\r\n"), "STORED\r\n");
     }
-    let items = |server: &Handle| Client::connect(server).stat("curr_items") as usize;
     let shares: Vec<_> = servers.iter().map(items).collect();
     assert_eq!(shares.iter().sum::<usize>(), KEYS);
     assert!(shares.iter().all(|share| (KEYS / 6..KEYS / 2).contains(share)), "{shares:?}");

@@ -5,12 +5,13 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::lab::{Client, Folder, leave_out, serve, until};
 use crate::metrics::http;
+use crate::others::{free_port, items, serve_at};
 
 fn python() -> OsString {
     env::var_os("LARDER_PYTHON").unwrap_or_else(|| "python3".into())
@@ -85,6 +86,43 @@ fn python_memcached() {
 #[test]
 fn pylibmc() {
     check("pylibmc", "pylibmc_client.py");
+}
+
+/// Three servers, of which libmemcached knows by itself who has which key.
+#[test]
+fn libmemcached_spreads_keys_ejects_a_server_and_takes_it_back() {
+    if !has_module("pylibmc") {
+        return;
+    }
+    const KEYS: usize = 10_000;
+    let ports = [free_port(), free_port(), free_port()];
+    let mut servers: Vec<_> = ports.iter().map(|&port| serve_at(port)).collect();
+    let names = ports.map(|port| port.to_string());
+    let mut script = Script::start("pylibmc_ketama.py", &names.each_ref().map(String::as_str));
+    let mut answers = BufReader::new(script.0.stdout.take().expect("piped")).lines();
+    let mut count = |what: &str| -> usize {
+        writeln!(script.0.stdin.as_mut().expect("piped"), "{what}").expect("it reads");
+        answers.next().expect("it answers").expect("text").parse().expect("a number")
+    };
+
+    assert_eq!(count("stored"), KEYS);
+    let shares: Vec<_> = servers.iter().map(items).collect();
+    assert_eq!(shares.iter().sum::<usize>(), KEYS);
+    assert!(shares.iter().all(|share| (KEYS / 6..KEYS / 2).contains(share)), "{shares:?}");
+    assert_eq!(count("found"), KEYS);
+
+    // One goes, and only its share with it; its keys are stored by the others from then on.
+    drop(servers.pop());
+    assert_eq!(count("found"), KEYS - shares[2]);
+    assert_eq!(count("stored"), KEYS);
+    assert_eq!(count("found"), KEYS);
+    assert_eq!(servers.iter().map(items).sum::<usize>(), KEYS);
+
+    // It comes back, empty, and gets the same share again.
+    let back = serve_at(ports[2]);
+    let is_back = || (count("stored"), items(&back)) == (KEYS, shares[2]);
+    until("the server has been taken back", is_back);
+    assert_eq!(count("found"), KEYS);
 }
 
 #[test]
