@@ -4,8 +4,8 @@ use clap::{Args, Parser, Subcommand};
 
 /// What a request costs the server, beside memcached, and what an item costs in memory.
 ///
-/// Each server runs on the first core with one thread, and is driven from the second. Without a command both tables are
-/// printed; `load` drives a server that runs already.
+/// Without a command all tables are printed; `load` drives a server that runs already. A server of one thread runs on the
+/// first core and is driven from the second.
 #[derive(Parser)]
 #[command(name = "server")]
 pub(crate) struct Arguments {

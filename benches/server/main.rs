@@ -1,7 +1,7 @@
 //! What a request costs the server, and an item in memory, beside memcached in the same run.
 //!
 //! ```text
-//! cargo bench --features server --bench server                      both tables
+//! cargo bench --features server --bench server                      all tables
 //! cargo bench --features server --bench server -- load --rate 1e5   drives a server that runs already
 //! cargo bench --features server --bench server -- --help
 //! ```

@@ -1,6 +1,7 @@
-//! A server as a process of its own on the first core: started, waited for, asked what it has used, ended.
+//! A server as a process of its own: started, waited for, asked what it has used, ended.
 //!
-//! Knows processes and `/proc`. This program itself runs on the second core.
+//! Knows processes and `/proc`. A server of one thread runs on the first core and this program on the second; where there
+//! are more threads, all run where they like.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -34,13 +35,13 @@ impl Kind {
         }
     }
 
-    fn command(self, port: u16, mebibytes: u64) -> Command {
+    fn command(self, port: u16, mebibytes: u64, threads: usize) -> Command {
         let mut command = match self {
             Self::Larder => Command::new(env!("CARGO_BIN_EXE_larder")),
             Self::Memcached => Command::new("memcached"),
         };
-        let (port, memory) = (port.to_string(), mebibytes.to_string());
-        command.args(["-l", "127.0.0.1", "-p", &port, "-m", &memory, "-t", "1", "-R", "1000", "-U", "0"]);
+        let (port, memory, threads) = (port.to_string(), mebibytes.to_string(), threads.to_string());
+        command.args(["-l", "127.0.0.1", "-p", &port, "-m", &memory, "-t", &threads, "-R", "1000", "-U", "0"]);
         if self == Self::Memcached {
             // It does not run as root.
             command.args(["-u", "nobody"]);
@@ -57,13 +58,24 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
+    /// On the first core, with one thread.
     pub(crate) fn start(kind: Kind, mebibytes: u64) -> io::Result<Self> {
+        Self::start_on(Some((0, 1)), kind, mebibytes, 1)
+    }
+
+    /// With so many threads, anywhere.
+    pub(crate) fn start_anywhere(kind: Kind, mebibytes: u64, threads: usize) -> io::Result<Self> {
+        Self::start_on(None, kind, mebibytes, threads)
+    }
+
+    /// Where `cores` names one for the server and one for this program, each is to run there only.
+    fn start_on(cores: Option<(usize, usize)>, kind: Kind, mebibytes: u64, threads: usize) -> io::Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let address = format!("127.0.0.1:{port}");
         // A child inherits where it may run.
-        pin(0)?;
-        let child = kind.command(port, mebibytes).spawn();
-        pin(1)?;
+        run_on(cores.map(|(server, _)| server))?;
+        let child = kind.command(port, mebibytes, threads).spawn();
+        run_on(cores.map(|(_, load)| load))?;
         let subject = Self { child: child?, address };
         let deadline = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(&subject.address).is_err() {
@@ -103,15 +115,19 @@ impl Drop for Subject {
     }
 }
 
-/// Has this thread, and the processes that it starts, run on one core, where there are as many.
-fn pin(core: usize) -> io::Result<()> {
+/// Has this thread, and the processes that it starts, run on one core, where there are as many; or on all.
+fn run_on(core: Option<usize>) -> io::Result<()> {
+    let all = core_count();
     let mut cores = CpuSet::new();
-    cores.set(core.min(thread_count() - 1));
+    match core {
+        Some(core) => cores.set(core.min(all - 1)),
+        None => (0..all).for_each(|core| cores.set(core)),
+    }
     sched_setaffinity(None, &cores)?;
     Ok(())
 }
 
 /// The machine's cores, whatever this thread may use of them.
-fn thread_count() -> usize {
+fn core_count() -> usize {
     fs::read_to_string("/proc/cpuinfo").map_or(1, |text| text.matches("processor\t").count().max(1))
 }

@@ -30,6 +30,7 @@ pub(crate) fn print(arguments: &Tables) -> io::Result<()> {
     );
     if !arguments.no_time {
         print_time(&kinds, arguments)?;
+        print_threads(&kinds, arguments)?;
     }
     if !arguments.no_memory {
         print_memory(&kinds, arguments.items)?;
@@ -93,9 +94,39 @@ fn print_row(load: &str, kind: Kind, runs: &[Measured]) {
     }
 }
 
-/// A new server for each measurement, filled first.
+/// What it costs that threads share a cache: beside one thread, two of them, and the load on the same cores each time.
+fn print_threads(kinds: &[Kind], arguments: &Tables) -> io::Result<()> {
+    let time = Duration::from_secs_f64(arguments.seconds);
+    println!("µs of CPU per request with one thread and with two, load and server on all cores.\n");
+    println!("| load | server | one thread | two | |");
+    println!("|---|---|--:|--:|--:|");
+    for (connections, depth) in SHAPES {
+        let plan = Plan { connections, depth, keys: KEYS, value: VALUE, gets: 10, time, rate: None };
+        let mut runs: Vec<[Vec<f64>; 2]> = kinds.iter().map(|_| Default::default()).collect();
+        for _ in 0..arguments.rounds.max(1) {
+            for (kind, runs) in kinds.iter().zip(&mut runs) {
+                for (threads, runs) in (1..).zip(runs) {
+                    runs.push(measure_on(Subject::start_anywhere(*kind, 1024, threads)?, plan)?.cpu);
+                }
+            }
+        }
+        for (kind, runs) in kinds.iter().zip(runs) {
+            let [one, two] = runs.map(median);
+            let name = kind.name();
+            println!("| {connections} connections, {depth} deep | {name} | {one:.2} | {two:.2} | {:.2} |", two / one);
+        }
+    }
+    println!();
+    Ok(())
+}
+
+/// A new server for each measurement.
 fn measure(kind: Kind, plan: Plan) -> io::Result<Measured> {
-    let subject = Subject::start(kind, 1024)?;
+    measure_on(Subject::start(kind, 1024)?, plan)
+}
+
+/// The server is filled first.
+fn measure_on(subject: Subject, plan: Plan) -> io::Result<Measured> {
     let mut load = Load::connect(&subject.address, plan)?;
     load.fill()?;
     let before = subject.cpu()?;

@@ -11,7 +11,7 @@
 //! turn into one that is stored as it is.
 
 use std::borrow::Cow;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -95,11 +95,6 @@ impl Packer {
         self.codecs.rcu(|codecs| codecs.last().cloned().into_iter().collect::<Vec<_>>());
     }
 
-    /// Whether any codec that is kept depends on the key: if not, an empty one may be given.
-    pub fn binds_key(&self) -> bool {
-        self.codecs.load().iter().any(|numbered| numbered.codec.binds_key())
-    }
-
     /// What has been packed and unpacked so far.
     pub fn counts(&self) -> PackCounts {
         self.counts.snapshot()
@@ -116,7 +111,17 @@ impl Packer {
     ///
     /// What the codec says, if it failed and must not be left out.
     pub fn pack(&self, key: &[u8], plain: &[u8]) -> Result<Box<[u8]>, CodecError> {
-        self.pack_with(key, plain, |head, body| {
+        self.pack_for(|_| key, plain)
+    }
+
+    /// As [`pack`](Packer::pack), for a key that takes time to get: `key` is told whether the codec depends on it, and may
+    /// give nothing if not.
+    pub(crate) fn pack_for<B: Deref<Target = [u8]>>(
+        &self,
+        key: impl FnOnce(bool) -> B,
+        plain: &[u8],
+    ) -> Result<Box<[u8]>, CodecError> {
+        self.pack_for_with(key, plain, |head, body| {
             let mut stored = Vec::with_capacity(head.len() + body.len());
             stored.extend_from_slice(head);
             stored.extend_from_slice(body);
@@ -135,13 +140,23 @@ impl Packer {
         plain: &[u8],
         keep: impl FnOnce(&[u8], &[u8]) -> R,
     ) -> Result<R, CodecError> {
+        self.pack_for_with(|_| key, plain, keep)
+    }
+
+    fn pack_for_with<B: Deref<Target = [u8]>, R>(
+        &self,
+        key: impl FnOnce(bool) -> B,
+        plain: &[u8],
+        keep: impl FnOnce(&[u8], &[u8]) -> R,
+    ) -> Result<R, CodecError> {
         let codecs = self.codecs.load();
         let in_use = Self::in_use(&codecs);
         if plain.len() < self.min_size && !in_use.codec.must_encode() {
             self.counts.raw(plain.len(), RawReason::Small);
             return Ok(keep(&[RAW as u8], plain));
         }
-        state::with_buffer(|buffer| match self.encode(in_use, key, plain, buffer)? {
+        let key = key(in_use.codec.binds_key());
+        state::with_buffer(|buffer| match self.encode(in_use, &key, plain, buffer)? {
             Some(reason) => {
                 self.counts.raw(plain.len(), reason);
                 Ok(keep(&[RAW as u8], plain))
@@ -184,6 +199,15 @@ impl Packer {
     ///
     /// What the codec says, or that the bytes are not what [`pack`](Packer::pack) makes.
     pub fn unpack<'a>(&self, key: &[u8], stored: &'a [u8]) -> Result<Cow<'a, [u8]>, CodecError> {
+        self.unpack_for(|_| key, stored)
+    }
+
+    /// As [`unpack`](Packer::unpack), for a key that takes time to get: see [`pack_for`](Packer::pack_for).
+    pub(crate) fn unpack_for<'a, B: Deref<Target = [u8]>>(
+        &self,
+        key: impl FnOnce(bool) -> B,
+        stored: &'a [u8],
+    ) -> Result<Cow<'a, [u8]>, CodecError> {
         let head = Head::read(stored)?;
         if head.id == RAW {
             return self.check_raw().map(|()| Cow::Borrowed(head.body));
@@ -206,7 +230,7 @@ impl Packer {
             return Ok(());
         }
         let start = out.len();
-        self.decode(key, stored, &head, out).inspect_err(|_| out.truncate(start))
+        self.decode(|_| key, stored, &head, out).inspect_err(|_| out.truncate(start))
     }
 
     /// What `stored` is made of, without decoding it. The checksum is compared if there is one.
@@ -236,11 +260,18 @@ impl Packer {
         Err(CodecError::damaged(Self::in_use(&codecs).codec.name(), "it is not encoded, and must be"))
     }
 
-    fn decode(&self, key: &[u8], stored: &[u8], head: &Head<'_>, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    fn decode<B: Deref<Target = [u8]>>(
+        &self,
+        key: impl FnOnce(bool) -> B,
+        stored: &[u8],
+        head: &Head<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), CodecError> {
         let codecs = self.codecs.load();
         let numbered = Self::find(&codecs, head.id)?;
         let (codec, body, start) = (&numbered.codec, numbered.written(stored, head)?, out.len());
-        self.counts.timed(Direction::Decode, head.len, || codec.decode(key, body, head.len, out))?;
+        let key = key(codec.binds_key());
+        self.counts.timed(Direction::Decode, head.len, || codec.decode(&key, body, head.len, out))?;
         match out.len().checked_sub(start) {
             Some(len) if len == head.len => Ok(()),
             other => Err(CodecError::length(codec.name(), head.len, other.unwrap_or(0))),

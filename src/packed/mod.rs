@@ -120,20 +120,14 @@ impl<E> Packed<E> {
     }
 
     fn pack_bytes<K: Hash>(&self, key: &K, plain: &[u8]) -> Result<Packet, CodecError> {
-        let binds_key = self.packer.binds_key();
-        let packet = self.packer.pack(&KeyBytes::of_if(binds_key, key), plain)?;
-        if binds_key || !self.packer.binds_key() {
-            return Ok(Packet(packet));
-        }
-        // The codec has been changed just now, and what packed the value needed the key.
-        self.packer.pack(&KeyBytes::of_if(true, key), plain).map(Packet)
+        self.packer.pack_for(|wanted| KeyBytes::of_if(wanted, key), plain).map(Packet)
     }
 
     fn open_packet<K: Hash, V>(packer: &Packer, key: &K, Packet(stored): &Packet) -> Result<V, CodecError>
     where
         E: Encoding<V>,
     {
-        E::decode(packer.unpack(&KeyBytes::of_if(packer.binds_key(), key), stored)?)
+        E::decode(packer.unpack_for(|wanted| KeyBytes::of_if(wanted, key), stored)?)
     }
 }
 
