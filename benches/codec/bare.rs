@@ -136,6 +136,9 @@ impl Bare for Zstd {
 
 struct Aes(Aes256Gcm);
 
+/// As much as the cache binds to a value of its: a head, a length, and a key of eight bytes.
+const BOUND: [u8; 21] = [7; 21];
+
 pub(crate) fn aes_256_gcm(key: [u8; 32]) -> Box<dyn Bare> {
     Box::new(Aes(Aes256Gcm::new(&key.into())))
 }
@@ -146,7 +149,7 @@ impl Bare for Aes {
         getrandom::fill(&mut nonce).expect("there are random bytes");
         out.extend_from_slice(&nonce);
         out.extend_from_slice(plain);
-        let tag = self.0.encrypt_inout_detached(&nonce, b"", InOutBuf::from(&mut out[nonce.len()..]));
+        let tag = self.0.encrypt_inout_detached(&nonce, &BOUND, InOutBuf::from(&mut out[nonce.len()..]));
         out.extend_from_slice(&tag.expect("it is short"));
     }
 
@@ -156,6 +159,6 @@ impl Bare for Aes {
         let nonce = <&Nonce<Aes256Gcm>>::try_from(nonce).expect("12 bytes");
         let tag = <&Tag<Aes256Gcm>>::try_from(tag).expect("16 bytes");
         out.extend_from_slice(ciphertext);
-        self.0.decrypt_inout_detached(nonce, b"", InOutBuf::from(&mut out[..]), tag).expect("it was just written");
+        self.0.decrypt_inout_detached(nonce, &BOUND, InOutBuf::from(&mut out[..]), tag).expect("it was just written");
     }
 }

@@ -368,6 +368,27 @@ fn memory_stays_within_the_budget_under_random_sizes() {
     assert!(client.stat("evictions") > 10_000);
 }
 
+#[test]
+fn memory_is_given_back_when_sizes_change_altogether() {
+    const BUDGET: u64 = 96 << 20;
+    let program = Program::start(&["-p", "0", "-m", "96"]);
+    let mut client = Client::at(program.address());
+    let mut key = 0;
+    // What one kind of allocation has had is of no use to the next.
+    for size in [60, 1_000, 60, 50_000, 1_000] {
+        let value = "v".repeat(size);
+        let times = 2 * BUDGET as usize / (size + 100);
+        for _ in 0..times.div_ceil(1_000) {
+            let requests: String = (0..times.min(1_000))
+                .map(|at| format!("set key{} 0 0 {size} noreply\r\n{value}\r\n", key + at))
+                .collect();
+            key += times.min(1_000);
+            client.ask(requests + "mn\r\n", "MN\r\n");
+        }
+        until("memory is given back", || resident(&program) < BUDGET + BUDGET / 8 + (32 << 20));
+    }
+}
+
 /// The program's memory, in bytes.
 fn resident(program: &Program) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", program.child.id())).unwrap();

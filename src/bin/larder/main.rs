@@ -1,12 +1,13 @@
-//! The server program: flags to a cache and a server, signals to its handle, nothing else.
+//! The server program: flags to a cache and a server, signals to its handle, and an eye on the process's memory.
 
 mod allocator;
 mod codec;
 mod flags;
+mod memory;
 mod options;
 
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -46,7 +47,8 @@ fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     raise_descriptor_limit((flags.conn_limit as u64).saturating_add(SPARE_DESCRIPTORS));
     // Before anything else can be told by a signal.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let handle = Arc::new(server(flags, &extended)?.build(cache(flags)?)?.spawn()?);
+    let cache = cache(flags)?;
+    let handle = Arc::new(server(flags, &extended)?.build(cache.clone())?.spawn()?);
     println!(
         "larder {} serves {} with {} MiB{}",
         env!("CARGO_PKG_VERSION"),
@@ -57,10 +59,13 @@ fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     let told = handle.clone();
     let closer = signals.handle();
     let listener = thread::spawn(move || obey(&mut signals, &told));
+    let (end, ended) = mpsc::channel();
+    let keeper = thread::spawn(move || memory::keep(&cache, &ended));
     handle.wait();
     closer.close();
-    // It does nothing but wait.
-    let _ = listener.join();
+    drop(end);
+    // They do nothing but wait.
+    let _ = (listener.join(), keeper.join());
     Ok(())
 }
 
