@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::Duration;
 
 use larder::server::{Handle, Server};
@@ -73,9 +74,15 @@ fn openssl_talks_to_it() {
     }
 }
 
-/// A port that nobody listens on now.
+/// A port that nobody listens on now. Below those that the system gives out by itself, so that no other test's connection
+/// gets it while a server that listened on it is away.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Another run of these tests begins elsewhere.
+    let first = 20_000 + (std::process::id() % 10_000) as u16;
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let ports = std::iter::from_fn(|| Some(first + NEXT.fetch_add(1, Relaxed)));
+    ports.take(1_000).find(is_free).expect("one of a thousand is free")
 }
 
 pub(crate) fn serve_at(port: u16) -> Handle {
