@@ -45,10 +45,11 @@ pub(crate) fn set_up() {
 /// Returns what is free to the system, wherever it lies. Takes some 10 milliseconds for each 100 MiB, in which nobody else
 /// allocates what is not small.
 pub(crate) fn give_back() {
-    // SAFETY: it takes any number. What other threads have free stays with them, but not what they have given up.
+    // What is of other threads' heaps stays there; memory that nobody has any more goes.
+    // SAFETY: it may be called by any thread at any time.
     unsafe { libmimalloc_sys::mi_collect(true) };
     #[cfg(target_env = "gnu")]
-    // SAFETY: it takes any number, and the allocator's own lock.
+    // SAFETY: as above.
     unsafe {
         libc::malloc_trim(0);
     }
