@@ -3,10 +3,10 @@
 use std::env;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -142,6 +142,26 @@ pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "in vain: {what}");
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// A port that nobody listens on now. Below those that the system gives out by itself, so that no other test's connection
+/// gets it while a server that listened on it is away.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Another run of these tests begins elsewhere.
+    let first = 20_000 + (std::process::id() % 10_000) as u16;
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let ports = std::iter::from_fn(|| Some(first + NEXT.fetch_add(1, Relaxed)));
+    ports.take(1_000).find(is_free).expect("one of a thousand is free")
+}
+
+pub(crate) fn serve_at(port: u16) -> Handle {
+    let address = format!("127.0.0.1:{port}");
+    Server::builder().listen(address).threads(1).build(cache()).unwrap().spawn().unwrap()
+}
+
+pub(crate) fn items(server: &Handle) -> usize {
+    Client::connect(server).stat("curr_items") as usize
 }
 
 /// Says that a test is left out for lack of this program, past the capture of what tests print; or fails, if

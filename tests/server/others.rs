@@ -1,14 +1,10 @@
 //! Programs that are not ours, where they are installed; see `leave_out` for where they are not.
 
 use std::io::{self, Write};
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::Duration;
 
-use larder::server::{Handle, Server};
-
-use crate::lab::{Client, Folder, cache, leave_out, serve, until};
+use crate::lab::{Client, Folder, free_port, items, leave_out, serve, serve_at, until};
 
 /// A program that was started. Dropped, it is killed.
 struct Other(Child);
@@ -72,26 +68,6 @@ fn openssl_talks_to_it() {
         assert_eq!(program.said(), "STORED\r\nVALUE a 0 1\r\nx\r\nEND\r\n", "{version}");
         drop(input);
     }
-}
-
-/// A port that nobody listens on now. Below those that the system gives out by itself, so that no other test's connection
-/// gets it while a server that listened on it is away.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Another run of these tests begins elsewhere.
-    let first = 20_000 + (std::process::id() % 10_000) as u16;
-    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let ports = std::iter::from_fn(|| Some(first + NEXT.fetch_add(1, Relaxed)));
-    ports.take(1_000).find(is_free).expect("one of a thousand is free")
-}
-
-pub(crate) fn serve_at(port: u16) -> Handle {
-    let address = format!("127.0.0.1:{port}");
-    Server::builder().listen(address).threads(1).build(cache()).unwrap().spawn().unwrap()
-}
-
-pub(crate) fn items(server: &Handle) -> usize {
-    Client::connect(server).stat("curr_items") as usize
 }
 
 /// Which of these keys are found by way of the proxy; keys of a server that has just gone are answered by an error.

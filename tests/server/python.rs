@@ -9,9 +9,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::lab::{Client, Folder, leave_out, serve, until};
+use crate::lab::{Client, Folder, free_port, items, leave_out, serve, serve_at, until};
 use crate::metrics::http;
-use crate::others::{free_port, items, serve_at};
 
 fn python() -> OsString {
     env::var_os("LARDER_PYTHON").unwrap_or_else(|| "python3".into())
