@@ -58,20 +58,33 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
     #[inline]
     pub(crate) fn put(&self, key: K, value: V, ttl: u64) -> Result<(), Refusal<K, V, F>> {
         let at = self.locate(&key);
-        self.core.stripes[at.stripe].prefetch_bucket(at.hash);
-        let mut entry = match self.prepare(at, key, value, ttl) {
-            Ok(entry) => Some(entry),
-            Err(not_stored) => {
-                self.core.reject();
-                self.invalidate_entry(not_stored.key(), RemovalCause::Replaced);
-                return Err(not_stored);
-            }
+        let stripe = &self.core.stripes[at.stripe];
+        stripe.prefetch_bucket(at.hash);
+        let entry = match self.prepare(at, key, value, ttl) {
+            Ok(entry) => entry,
+            Err(not_stored) => return Err(self.refuse(not_stored)),
         };
-        self.core.write(at.stripe, |context, aftermath| {
-            let stripe = &self.core.stripes[at.stripe];
+        if let Err(entry) = stripe.write_fast(&self.core.budget, entry, K::eq) {
+            self.write(at.stripe, entry);
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn write(&self, stripe: usize, entry: Entry<K, F::Stored>) {
+        let mut entry = Some(entry);
+        self.core.write(stripe, |context, aftermath| {
+            let stripe = &self.core.stripes[stripe];
             stripe.write(context, &mut entry, K::eq, Expect::Anything, aftermath)
         });
-        Ok(())
+    }
+
+    /// Counts what can't be put in, and removes what it would have replaced.
+    #[cold]
+    fn refuse(&self, not_stored: Refusal<K, V, F>) -> Refusal<K, V, F> {
+        self.core.reject();
+        self.invalidate_entry(not_stored.key(), RemovalCause::Replaced);
+        not_stored
     }
 
     /// Packs and weighs an entry, and says when it expires.

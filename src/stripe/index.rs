@@ -227,7 +227,7 @@ impl Table {
 
     /// The first place filed under this hash that the caller accepts. O(1) at usual loads; may be
     /// called at any time by any thread.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, hash: Hash, mut accept: impl FnMut(u32) -> bool) -> Option<Slot> {
         let home = self.home(hash);
         let mut at = home;
@@ -287,7 +287,7 @@ impl Table {
     }
 
     /// Files `place` under `hash`. Only under the lock. The caller keeps the load below 1.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert(&self, hash: Hash, place: u32, due: u64) {
         let home = self.home(hash);
         let mut at = home;
@@ -312,10 +312,17 @@ impl Table {
     }
 
     /// Empties a slot. Only under the lock.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn remove(&self, hash: Hash, slot: Slot) {
         self.buckets[slot.bucket].clear_tag(slot.slot);
         self.count_overflow(self.home(hash), slot.bucket, u32::MAX);
+    }
+
+    /// Empties the slot of a place that is filed under this hash. Only under the lock.
+    #[inline(always)]
+    pub(crate) fn take_out(&self, hash: Hash, place: u32) {
+        let slot = self.find(hash, |candidate| candidate == place);
+        self.remove(hash, slot.expect("what is queued is in the table"));
     }
 
     /// Adds `change`, one or minus one, to the overflow counts from `home` up to but without `end`.

@@ -147,17 +147,28 @@ impl Limbo {
         self.waiting.front().is_some_and(|batch| batch.left.load(Acquire))
     }
 
+    /// Counts a write.
+    #[inline]
+    pub(crate) fn count_write(&mut self) {
+        self.open.writes = self.open.writes.wrapping_add(1);
+    }
+
     /// Counts a write. Whether it is one of the few that look for what is ready: a flag that others write is not to be
     /// looked at each time.
     #[inline]
     pub(crate) fn is_turn(&mut self) -> bool {
-        self.open.writes = self.open.writes.wrapping_add(1);
+        self.count_write();
         self.since_turn += 1;
         let is_turn = self.since_turn >= TURN;
         if is_turn {
             self.since_turn = 0;
         }
         is_turn
+    }
+
+    /// How many places may be retired before a batch has to be handed over.
+    pub(crate) fn room(&self) -> usize {
+        if self.open.tables.is_empty() { self.full_at - 1 - self.open.places.len().min(self.full_at - 1) } else { 0 }
     }
 
     /// Whether a place or table is free to go, or is lent and might be.

@@ -35,13 +35,14 @@
 //! # Writers
 //!
 //! Their state, and the steps that writes are made of, are in `writer.rs`, the writes in `writes.rs`, and what is done
-//! besides in `upkeep.rs`. All of a write happens in a [`Locked`], which is a stripe with its lock held. What it displaces is
+//! besides in `upkeep.rs`; `fast.rs` has a shorter way for most writes of most caches. All of any other happens in a [`Locked`], which is a stripe with its lock held. What it displaces is
 //! named in an [`Aftermath`], and handled by the caller after the lock is released: listeners are told,
 //! keys and values dropped, batches handed to the epoch. Should key equality panic, nothing has
 //! been changed by half: it runs before the first change of a write.
 
 pub(crate) mod aftermath;
 mod column;
+mod fast;
 mod index;
 mod limbo;
 #[cfg(all(test, loom))]
@@ -68,7 +69,7 @@ pub(crate) use self::writer::{Entry, Expect, Written};
 use self::index::Table;
 use self::processor::prefetch;
 use self::queues::{Marks, Policy, Queues};
-use self::slab::{NewNode, Published, Slab};
+use self::slab::{NewNode, Places, Published, Slab};
 use self::writer::{Locked, UPKEEP, Weights, Writer};
 use crate::budget::{Budget, Unit};
 use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering::Relaxed, Pin};
@@ -94,6 +95,13 @@ pub(crate) struct Settings {
     pub(crate) tell: bool,
 }
 
+impl Settings {
+    fn is_plain(&self) -> bool {
+        let keeps_time = self.idle != 0 || self.refresh != 0;
+        self.unit == Unit::Entries && !keeps_time && !self.tell && !self.exact
+    }
+}
+
 /// What every write is given.
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
@@ -115,6 +123,8 @@ pub(crate) struct Stripe<K, V> {
     most_marks: u32,
     /// Whether a hit may have to take the lock.
     hits_renew: bool,
+    /// Whether it counts entries, keeps no time of its own accord, tells nobody, and is not exact: see `fast.rs`.
+    is_plain: bool,
     settings: Settings,
     // ... and what writers change, on lines of its own.
     writer: CachePadded<Mutex<Writer<K, V>>>,
@@ -134,6 +144,7 @@ impl<K, V> Stripe<K, V> {
             table: Published::new(Box::new(table)),
             slab,
             most_marks,
+            is_plain: settings.is_plain(),
             hits_renew: settings.exact || settings.idle != 0,
             settings,
             writer: CachePadded::new(Mutex::new(writer)),
@@ -308,7 +319,34 @@ fn is_final(deadline: u64) -> bool {
     deadline & 1 == 1
 }
 
-/// What the queues may know of nodes, while the lock is held.
+/// What the lock's owner may do that the rest of `stripe` need not vouch for.
+impl<K, V> Stripe<K, V> {
+    /// The nodes and the table, while the lock is held: `weights`, which lie behind it, are the proof.
+    #[inline]
+    fn view<'l>(&'l self, weights: &'l Weights) -> View<'l, K, V> {
+        // SAFETY: the table is replaced by the lock's owner only, in `install_table`, and not while this lends the weights.
+        let table = unsafe { self.table.current() };
+        View { stripe: self, table, weights }
+    }
+
+    /// Fills a free place, of which there is one, and files it nowhere yet.
+    #[inline]
+    fn fill(&self, places: &mut Places<K, V>, queues: &Queues, new: NewNode<K, V>) -> u32 {
+        let place = places.take_free().expect("made ready before");
+        // SAFETY: just taken from the free places.
+        unsafe { self.slab.fill(place, new) };
+        // The next write here will fill the next place. On its way by then, its lines don't hold up that write's unlock,
+        // which waits for all stores before it.
+        if let Some(next) = places.next_free() {
+            // SAFETY: a free place is of a chunk that is there.
+            unsafe { self.slab.prefetch(next) };
+            queues.prefetch(next);
+        }
+        place
+    }
+}
+
+/// What may be known of nodes while the lock is held.
 struct View<'l, K, V> {
     stripe: &'l Stripe<K, V>,
     table: &'l Table,
@@ -318,8 +356,8 @@ struct View<'l, K, V> {
 impl<K, V> View<'_, K, V> {
     #[inline]
     fn node(&self, place: u32) -> &Node<K, V> {
-        // SAFETY: the queues ask for places that they have or had just now; those are not even retired yet, and only
-        // the lock's owner retires and takes.
+        // SAFETY: who holds the lock asks for places that the queues or the table have or had just now; those are not even
+        // handed over yet, and only the lock's owner takes places, in `recycle`, and not while a view is there.
         unsafe { self.stripe.slab.node(place) }
     }
 }
@@ -377,9 +415,7 @@ impl<'a, K, V> Locked<'a, K, V> {
     #[inline]
     fn pop_victim(&mut self) -> Option<u32> {
         let writer = &mut *self.writer;
-        // SAFETY: not replaced while the victim is searched for: the lock is held.
-        let table = unsafe { self.stripe.table.current() };
-        writer.queues.pop_victim(&View { stripe: self.stripe, table, weights: &writer.weights })
+        writer.queues.pop_victim(&self.stripe.view(&writer.weights))
     }
 
     /// Takes out of the wheel what is due, a few places of it.
@@ -390,22 +426,6 @@ impl<'a, K, V> Locked<'a, K, V> {
         let deadline_of = |place| unsafe { slab.node(place) }.deadline();
         self.writer.wheel.expire(self.context.now, UPKEEP, deadline_of, &mut |place| due.push(place));
         due
-    }
-
-    /// Fills a free place and files it nowhere yet.
-    #[inline]
-    fn fill(&mut self, new: NewNode<K, V>) -> u32 {
-        let place = self.writer.places.take_free().expect("made ready before");
-        // SAFETY: just taken from the free places.
-        unsafe { self.stripe.slab.fill(place, new) };
-        // The next write here will fill the next place. On its way by then, its lines don't hold up that write's unlock,
-        // which waits for all stores before it.
-        if let Some(next) = self.writer.places.next_free() {
-            // SAFETY: a free place is of a chunk that is there.
-            unsafe { self.stripe.slab.prefetch(next) };
-            self.writer.queues.prefetch(next);
-        }
-        place
     }
 
     /// Drops what the places that are ready held, at most `most` of them, and frees them. The drops

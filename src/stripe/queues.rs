@@ -159,6 +159,11 @@ impl Ring {
         self.span as usize == self.slots.len()
     }
 
+    /// The slots after the youngest.
+    fn room(&self) -> usize {
+        self.slots.len() - self.span as usize
+    }
+
     /// Whether a place can be added without squeezing out just a few holes again and again.
     #[inline]
     fn has_room(&self) -> bool {
@@ -251,14 +256,22 @@ impl Ring {
 
     #[inline(never)]
     fn fetch(&self, marks: &impl Marks, ghosts: Option<&Ghosts>) {
-        let places = |from| (from..from + AHEAD).map(|step| self.slots[self.at(step)]).filter(|&place| place != HOLE);
-        places(2 * AHEAD).for_each(|place| marks.prefetch_node(place));
-        for place in places(AHEAD) {
+        let queued = |&&place: &&u32| place != HOLE;
+        for &place in self.run(2 * AHEAD).iter().filter(queued) {
+            marks.prefetch_node(place);
+        }
+        for &place in self.run(AHEAD).iter().filter(queued) {
             marks.prefetch_bucket(place);
             if let Some(ghosts) = ghosts {
                 ghosts.prefetch(marks.hash(place));
             }
         }
+    }
+
+    /// The next few slots from one step on, or what of them comes before the row of slots ends.
+    fn run(&self, step: u32) -> &[u32] {
+        let from = self.at(step);
+        &self.slots[from..self.slots.len().min(from + AHEAD as usize)]
     }
 }
 
@@ -359,6 +372,13 @@ impl Queues {
         self.main.len() + self.small.len()
     }
 
+    /// How many places can be added before a ring has to grow or a hole to be squeezed out, if no place moves from one
+    /// ring to the other meanwhile.
+    pub(crate) fn room(&self) -> usize {
+        let main = self.main.room().min(self.main.slots.len().saturating_sub(self.len()));
+        if self.policy == Policy::S3Fifo && self.was_full { main.min(self.small.room()) } else { main }
+    }
+
     pub(crate) fn positions(&mut self) -> &mut Column<u32> {
         &mut self.positions
     }
@@ -454,7 +474,7 @@ impl Queues {
     }
 
     /// Queues a new entry. [`Queues::want`] has to be `None`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn add(&mut self, place: u32, hash: Hash, weight: u64) {
         let is_new = self.policy == Policy::S3Fifo && self.was_full && !self.ghosts.take(hash);
         // The small ring is full only where there is no budget for a longer one.

@@ -346,6 +346,11 @@ impl<K, V> Places<K, V> {
         !self.recycled.is_empty() || !self.fresh.is_empty()
     }
 
+    /// How many places are free.
+    pub(crate) fn free(&self) -> usize {
+        self.recycled.len() + self.fresh.len()
+    }
+
     /// Makes a place free again, after [`Slab::take`], or when it was never filled.
     #[inline]
     pub(crate) fn give_back(&mut self, place: u32) {

@@ -130,6 +130,8 @@ impl Weights {
 pub(crate) struct Writer<K, V> {
     /// What of the budget this stripe may still spend.
     pub(super) credit: i64,
+    /// How many writes may still go the fast way; see `fast.rs`.
+    pub(super) ease: u32,
     pub(super) counts: Counts,
     pub(super) queues: Queues,
     pub(super) places: Places<K, V>,
@@ -162,6 +164,7 @@ impl<K, V> Writer<K, V> {
             Columns { weights: settings.unit == Unit::Bytes, links: settings.timed, limits: settings.idle != 0 };
         Self {
             credit: 0,
+            ease: 0,
             queues,
             places,
             limbo: Limbo::new(settings.batch),
@@ -404,9 +407,7 @@ impl<'a, K, V> Locked<'a, K, V> {
     /// Takes an entry that left its queue out of the table.
     #[inline(always)]
     pub(super) fn unfile(&self, place: u32, node: &Node<K, V>) {
-        let (table, hash) = (self.table(), node.hash());
-        let slot = table.find(hash, |candidate| candidate == place);
-        table.remove(hash, slot.expect("what is queued is in the table"));
+        self.table().take_out(node.hash(), place);
     }
 
     /// Lets go of an entry that is in no queue and no slot any more.
@@ -470,8 +471,9 @@ impl<'a, K, V> Locked<'a, K, V> {
     #[inline(always)]
     pub(super) fn prepare(&mut self, entry: Entry<K, V>) -> u32 {
         let Entry { hash, key, value, weight, deadline, limit, .. } = entry;
-        let place = self.fill(NewNode { hash, key, value, deadline });
         let writer = &mut *self.writer;
+        let new = NewNode { hash, key, value, deadline };
+        let place = self.stripe.fill(&mut writer.places, &writer.queues, new);
         if self.context.budget.unit == Unit::Bytes {
             writer.weights.set(place, weight);
             writer.weight += weight;
@@ -645,5 +647,6 @@ impl<K, V> Drop for Locked<'_, K, V> {
         if self.writer.credit > 2 * quantum as i64 {
             self.return_credit(quantum);
         }
+        self.writer.ease = self.stripe.ease(&self.writer);
     }
 }
