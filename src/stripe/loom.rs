@@ -144,8 +144,8 @@ struct Model {
 }
 
 impl Model {
-    /// With a table of one bucket for 11 entries, or one of two for 19.
-    fn new(buckets: usize) -> Self {
+    /// With a table of one bucket for 11 entries, or one of two for 19, and batches of so many places.
+    fn new(buckets: usize, batch: usize) -> Self {
         let settings = Settings {
             policy: Policy::Lru,
             exact: false,
@@ -154,7 +154,7 @@ impl Model {
             timed: false,
             idle: 0,
             refresh: 0,
-            batch: 1,
+            batch,
             tell: false,
         };
         let stripe = Stripe::new(settings);
@@ -163,7 +163,11 @@ impl Model {
 
     /// With version 1 of each of these.
     fn with(buckets: usize, keys: &[u32]) -> Self {
-        let model = Self::new(buckets);
+        Self::with_batches(1, buckets, keys)
+    }
+
+    fn with_batches(batch: usize, buckets: usize, keys: &[u32]) -> Self {
+        let model = Self::new(buckets, batch);
         for &key in keys {
             model.insert(key, 1);
         }
@@ -185,16 +189,25 @@ impl Model {
     }
 
     fn insert_until(&self, key: u32, version: u32, deadline: u64) {
-        let tracked = |number| Tracked { number: AtomicU32::new(number), _alive: Arc::clone(&self.alive) };
-        let (hash, key, value) = (hash_of(key), tracked(key), tracked(key * 10 + version));
-        let mut entry = Some(Entry { hash, key, value, weight: 0, deadline, limit: 0, keeps_time: false });
-        let is_key = |one: &Tracked, other: &Tracked| one.get() == other.get();
+        let mut entry = Some(self.entry(key, version, deadline));
         let mut write = || {
-            self.run(|context, aftermath| self.stripe.write(context, &mut entry, is_key, Expect::Anything, aftermath))
+            self.run(|context, aftermath| self.stripe.write(context, &mut entry, is_same, Expect::Anything, aftermath))
         };
         while let Err(need) = write() {
             self.supply(Supply::allocate(need).expect("no lack of places"));
         }
+    }
+
+    /// The fast way, for which there is all it takes.
+    fn insert_fast(&self, key: u32, version: u32) {
+        let written = self.stripe.write_fast(&self.budget, self.entry(key, version, 0), is_same);
+        assert!(written.is_ok(), "more is needed than is at hand");
+    }
+
+    fn entry(&self, key: u32, version: u32, deadline: u64) -> Entry<Tracked, Tracked> {
+        let tracked = |number| Tracked { number: AtomicU32::new(number), _alive: Arc::clone(&self.alive) };
+        let (hash, key, value) = (hash_of(key), tracked(key), tracked(key * 10 + version));
+        Entry { hash, key, value, weight: 0, deadline, limit: 0, keeps_time: false }
     }
 
     fn supply(&self, supply: Supply<Tracked, Tracked>) {
@@ -246,6 +259,10 @@ impl Model {
     fn alive(&self) -> usize {
         Arc::strong_count(&self.alive) - 1
     }
+}
+
+fn is_same(one: &Tracked, other: &Tracked) -> bool {
+    one.get() == other.get()
 }
 
 fn version(key: u32, value: &Tracked) -> u32 {
@@ -322,6 +339,23 @@ fn an_updated_key_has_the_old_value_or_the_new() {
 }
 
 #[test]
+fn what_is_written_the_fast_way_is_whole() {
+    check_stripe(
+        || Model::with_batches(8, 1, &[11, 12]),
+        |model| {
+            assert!(matches!(model.get(13), None | Some(1)));
+            let first = model.get(11).expect("there throughout");
+            let second = model.get(11).expect("there throughout");
+            assert!(1 <= first && first <= second && second <= 2);
+        },
+        |model| {
+            model.insert_fast(11, 2);
+            model.insert_fast(13, 1);
+        },
+    );
+}
+
+#[test]
 fn a_key_is_found_while_the_table_grows() {
     check_stripe(
         || Model::with(1, &[11, 111]),
@@ -365,7 +399,7 @@ fn a_key_is_found_while_the_directory_of_chunks_grows() {
     }
     check_stripe(
         || {
-            let model = Model::new(1);
+            let model = Model::new(1, 1);
             (0..8).for_each(|_| add_chunk(&model));
             model.insert(11, 1);
             model
@@ -449,7 +483,7 @@ fn what_was_removed_before_is_not_found() {
 fn a_living_key_is_not_taken_for_expired() {
     check_stripe(
         || {
-            let model = Model::new(1);
+            let model = Model::new(1, 1);
             model.insert_until(11, 1, 10);
             model
         },
