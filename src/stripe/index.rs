@@ -6,8 +6,8 @@
 //! # Layout
 //!
 //! A table is a row of buckets of one cache line. A bucket has twelve slots: a tag byte and a
-//! 32-bit place number each. Tag 0 is an empty slot; a tag in use has its top bit set and seven
-//! bits of the hash below it. The tags lie in two words, so that a look-up compares them all at
+//! 32-bit place number each. Tag 0 is an empty slot; a tag in use is eight bits of the hash, or 1
+//! where they are all zero. The tags lie in two words, so that a look-up compares them all at
 //! once. An entry that finds its home bucket full goes on to the next one with a free slot, and
 //! every bucket it passes counts it in `overflow`; a look-up goes on only where that count is not
 //! zero, which at the usual load is in a few of a hundred buckets.
@@ -36,7 +36,7 @@
 //! Home buckets are the hash's share of the row (multiply and shift), not a mask: a table may
 //! have any number of buckets, and walking the row visits home buckets in the order of hashes.
 
-use super::processor::{prefetch, tags_equal_to, tags_in_use};
+use super::processor::{prefetch, tags_equal_to};
 use crate::sync::{AtomicU32, AtomicU64, Ordering::*};
 
 /// How many bits of a hash the stripe keeps.
@@ -46,7 +46,7 @@ pub(crate) const HASH_BITS: u32 = 30;
 const SLOTS: usize = 12;
 
 /// The stripe's part of a key's hash: 30 bits, the top ones choose the home bucket and the lowest
-/// seven make the tag.
+/// eight make the tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Hash(u32);
 
@@ -64,7 +64,7 @@ impl Hash {
 
     #[inline]
     fn tag(self) -> u8 {
-        self.0 as u8 | 0x80
+        (self.0 as u8).max(1)
     }
 }
 
@@ -92,8 +92,7 @@ impl Bucket {
         [self.tags.load(Acquire), u64::from(self.more_tags.load(Acquire))]
     }
 
-    /// The slots with this tag, among them perhaps one or two whose tag differs in the lowest bit: the keys are
-    /// compared anyway.
+    /// The slots with this tag.
     #[inline]
     fn tagged(&self, tag: u8) -> Slots {
         let [low, high] = self.tags();
@@ -101,39 +100,23 @@ impl Bucket {
     }
 
     /// The slots that are in use.
-    #[inline]
     fn used(&self) -> Slots {
-        let [low, high] = self.tags();
-        Slots(tags_in_use(low, high))
+        let Slots(free) = self.tagged(0);
+        Slots(!free & ((1 << SLOTS) - 1))
     }
 
     #[inline]
     fn free_slot(&self) -> Option<usize> {
-        let Slots(used) = self.used();
-        Slots(!used & ((1 << SLOTS) - 1)).next()
+        self.tagged(0).next()
     }
 
-    /// Only under the lock, as with `clear_tag`: nobody else stores tags. The slot is empty.
+    /// Gives an empty slot this tag, or takes it from the slot that has it. Only under the lock: nobody else stores tags.
+    /// Stores both words, of which one stays as it is: which one it is no processor could foretell.
     #[inline]
-    fn set_tag(&self, slot: usize, tag: u8) {
-        if slot < 8 {
-            let word = self.tags.load(Relaxed);
-            self.tags.store(word | u64::from(tag) << (slot * 8), Release);
-        } else {
-            let word = self.more_tags.load(Relaxed);
-            self.more_tags.store(word | u32::from(tag) << ((slot - 8) * 8), Release);
-        }
-    }
-
-    #[inline]
-    fn clear_tag(&self, slot: usize) {
-        if slot < 8 {
-            let word = self.tags.load(Relaxed);
-            self.tags.store(word & !(0xff << (slot * 8)), Release);
-        } else {
-            let word = self.more_tags.load(Relaxed);
-            self.more_tags.store(word & !(0xff << ((slot - 8) * 8)), Release);
-        }
+    fn flip_tag(&self, slot: usize, tag: u8) {
+        let flipped = u128::from(tag) << (slot * 8);
+        self.tags.store(self.tags.load(Relaxed) ^ flipped as u64, Release);
+        self.more_tags.store(self.more_tags.load(Relaxed) ^ (flipped >> 64) as u32, Release);
     }
 }
 
@@ -301,7 +284,7 @@ impl Table {
         self.count_overflow(home, at, 1);
         self.set_due(Slot { bucket: at, slot, place }, due);
         self.buckets[at].places[slot].store(place, Release);
-        self.buckets[at].set_tag(slot, hash.tag());
+        self.buckets[at].flip_tag(slot, hash.tag());
     }
 
     /// Puts another node in an entry's slot; readers find the one or the other. Only under the lock.
@@ -314,7 +297,7 @@ impl Table {
     /// Empties a slot. Only under the lock.
     #[inline(always)]
     pub(crate) fn remove(&self, hash: Hash, slot: Slot) {
-        self.buckets[slot.bucket].clear_tag(slot.slot);
+        self.buckets[slot.bucket].flip_tag(slot.slot, hash.tag());
         self.count_overflow(self.home(hash), slot.bucket, u32::MAX);
     }
 

@@ -60,6 +60,9 @@ const PROMOTION: u32 = 2;
 /// Nodes and buckets are fetched ahead of the search, so many at a time.
 const AHEAD: u32 = 8;
 
+/// In a shorter queue nothing is fetched ahead: its nodes and buckets are in the cache of the processor.
+const READ_AHEAD_FROM: u32 = 2048;
+
 /// What the queues ask of nodes.
 pub(crate) trait Marks {
     fn mark(&self, place: u32) -> u32;
@@ -249,7 +252,7 @@ impl Ring {
     /// buckets of those before them, whose nodes were fetched the last time.
     #[inline]
     fn read_ahead(&self, marks: &impl Marks, ghosts: Option<&Ghosts>) {
-        if self.head % AHEAD == 0 && self.span > 3 * AHEAD {
+        if self.head % AHEAD == 0 && self.span > READ_AHEAD_FROM {
             self.fetch(marks, ghosts);
         }
     }
