@@ -444,13 +444,7 @@ impl<'a, K, V> Locked<'a, K, V> {
         for _ in 0..most.min(self.writer.limbo.held()) {
             ready.extend(self.writer.limbo.next_held());
         }
-        let (mut bytes, mut entries) = (0, 0);
-        for place in ready {
-            if let Some(weight) = self.recycle(place) {
-                bytes += weight;
-                entries += 1;
-            }
-        }
+        let (bytes, entries) = self.recycle_all(&ready);
         self.context.budget.remove_retired(bytes, entries);
         while let Some(table) = self.writer.limbo.next_ready_table() {
             // SAFETY: of a batch whose flag is set: who was pinned at its replacement has left.
@@ -460,13 +454,30 @@ impl<'a, K, V> Locked<'a, K, V> {
         }
     }
 
-    /// Frees a place that is ready, and gives what was behind it; sets it aside if it is lent.
-    #[inline(always)]
-    fn recycle(&mut self, place: u32) -> Option<u64> {
-        if self.node(place).is_held() {
-            self.writer.limbo.hold(place);
-            return None;
+    /// Frees places that are ready, and gives what was behind them and how many they are; sets those aside that are lent.
+    #[inline]
+    fn recycle_all(&mut self, ready: &[u32]) -> (u64, u64) {
+        let has_lent = self.stripe.slab.has_lent();
+        if self.stripe.is_plain && !has_lent && !std::mem::needs_drop::<(K, V)>() {
+            // There is nothing to look at.
+            self.writer.places.give_all_back(ready);
+            return (0, ready.len() as u64);
         }
+        let (mut bytes, mut entries) = (0, 0);
+        for &place in ready {
+            if has_lent && self.node(place).is_held() {
+                self.writer.limbo.hold(place);
+            } else {
+                bytes += self.recycle(place);
+                entries += 1;
+            }
+        }
+        (bytes, entries)
+    }
+
+    /// Frees a place that is ready and not held, and gives what was behind it.
+    #[inline(always)]
+    fn recycle(&mut self, place: u32) -> u64 {
         // SAFETY: of a batch whose flag is set, or set aside since: who was pinned when it was
         // unlinked has left, and none of them holds it.
         let entry = unsafe { self.stripe.slab.take(place) };
@@ -477,11 +488,11 @@ impl<'a, K, V> Locked<'a, K, V> {
         }
         self.writer.places.give_back(place);
         if self.context.budget.unit == Unit::Entries {
-            return Some(0);
+            return 0;
         }
         let weight = self.writer.weights.take(place);
         self.writer.retired_weight -= weight;
-        Some(weight)
+        weight
     }
 }
 

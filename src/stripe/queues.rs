@@ -185,7 +185,7 @@ impl Ring {
     }
 
     /// Takes the oldest place.
-    #[inline]
+    #[inline(always)]
     fn pop(&mut self) -> Option<u32> {
         while self.span > 0 {
             let place = std::mem::replace(&mut self.slots[self.head as usize], HOLE);
@@ -538,7 +538,7 @@ impl Queues {
     }
 
     /// Takes out the entry that is to be evicted.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pop_victim(&mut self, marks: &impl Marks) -> Option<u32> {
         match self.policy {
             Policy::Lru => self.pop_second_chance(marks),
@@ -546,9 +546,19 @@ impl Queues {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn pop_second_chance(&mut self, marks: &impl Marks) -> Option<u32> {
-        for _ in 1..SEARCH {
+        let place = self.main.pop()?;
+        self.main.read_ahead(marks, None);
+        if marks.mark(place) == 0 { Some(place) } else { self.spare(place, marks) }
+    }
+
+    /// Spares an entry that was used, and those after it.
+    #[inline(never)]
+    fn spare(&mut self, used: u32, marks: &impl Marks) -> Option<u32> {
+        marks.set_mark(used, 0);
+        self.main.push(used, &mut self.positions);
+        for _ in 2..SEARCH {
             let place = self.main.pop()?;
             self.main.read_ahead(marks, None);
             if marks.mark(place) == 0 {

@@ -36,7 +36,7 @@ use std::ptr::{self, NonNull};
 use super::column::{CHUNK_BITS, CHUNK_LEN};
 use super::index::{HASH_BITS, Hash};
 use super::processor::prefetch;
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering::*, Pin};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::*, Pin};
 
 /// The highest mark a node can hold.
 pub(crate) const MAX_MARK: u32 = (1 << (32 - HASH_BITS)) - 1;
@@ -208,6 +208,8 @@ impl<K, V> Drop for Chunk<K, V> {
 /// The reader's way from a place to its node: an array of chunk pointers.
 pub(crate) struct Slab<K, V> {
     directory: AtomicPtr<AtomicPtr<Node<K, V>>>,
+    /// Whether a node was ever lent.
+    has_lent: AtomicBool,
     _nodes: PhantomData<(K, V)>,
 }
 
@@ -251,7 +253,8 @@ impl<K, V> Slab<K, V> {
             total: 0,
             chunk_bytes: 0,
         };
-        let slab = Self { directory: AtomicPtr::new(ptr::null_mut()), _nodes: PhantomData };
+        let directory = AtomicPtr::new(ptr::null_mut());
+        let slab = Self { directory, has_lent: AtomicBool::new(false), _nodes: PhantomData };
         (slab, places)
     }
 
@@ -280,7 +283,18 @@ impl<K, V> Slab<K, V> {
 
     /// Lends a node of this slab beyond the pin under which it was found.
     pub(crate) fn hold<'s>(&'s self, node: &Node<K, V>, _pin: &Pin) -> Held<'s, K, V> {
+        if !self.has_lent.load(Relaxed) {
+            // Relaxed: as the count of holders.
+            self.has_lent.store(true, Relaxed);
+        }
         Held::new(node)
+    }
+
+    /// Whether a node may be held of which it is certain that nobody who could have found it is still pinned.
+    #[inline]
+    pub(crate) fn has_lent(&self) -> bool {
+        // Relaxed: who held such a node said so before leaving the pin.
+        self.has_lent.load(Relaxed)
     }
 
     /// Starts to fetch the node at `place`.
@@ -351,10 +365,15 @@ impl<K, V> Places<K, V> {
         self.recycled.len() + self.fresh.len()
     }
 
-    /// Makes a place free again, after [`Slab::take`], or when it was never filled.
+    /// Makes a place free again, after [`Slab::take`], or where that would give nothing to drop, or when it was never filled.
     #[inline]
     pub(crate) fn give_back(&mut self, place: u32) {
         self.recycled.push(place);
+    }
+
+    /// As [`Places::give_back`], for several.
+    pub(crate) fn give_all_back(&mut self, places: &[u32]) {
+        self.recycled.extend_from_slice(places);
     }
 
     /// How long the next chunk should be: an eighth of what there is, so that a slab is never
