@@ -17,19 +17,23 @@ use crate::allocator;
 /// How often the memory is looked at.
 const PERIOD: Duration = Duration::from_millis(250);
 
+/// How many looks after the memory was given back it may be again, though there is no more of it.
+const AGAIN: u32 = 20;
+
 /// Beyond the limit: what connections, threads and the program itself take.
 const SPARE: u64 = 32 << 20;
 
 /// Looks after the process's memory until the sender is dropped.
 pub(crate) fn keep(cache: &ServerCache, end: &Receiver<()>) {
-    let mut floor = 0;
+    let (mut floor, mut looks) = (0, 0);
     while end.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
         let (Some(resident), limit) = (resident(), cache.stats().limit_maxbytes) else { return };
         floor = resident.min(floor);
-        // If it helped little the last time, not before there is more of it.
-        if resident > limit + limit / 16 + SPARE && resident > floor + limit / 32 {
+        looks += 1;
+        // If it helped little the last time, not before there is more of it, or other blocks may have become free.
+        if resident > limit + limit / 16 + SPARE && (resident > floor + limit / 32 || looks >= AGAIN) {
             allocator::give_back();
-            floor = self::resident().unwrap_or(resident);
+            (floor, looks) = (self::resident().unwrap_or(resident), 0);
         }
     }
 }
