@@ -446,6 +446,24 @@ fn an_entry_may_take_the_whole_budget() {
 }
 
 #[test]
+fn the_least_of_budgets_has_room_for_the_largest_entry_it_allows_and_all_that_is_kept_of_it() {
+    let _alone = alone();
+    for (policy, initial) in POLICIES.into_iter().flat_map(|policy| [0, 32, 255].map(|initial| (policy, initial))) {
+        let build = |limit| {
+            let builder = by_bytes(limit).0.policy(policy).stripes(1).initial_entries(initial);
+            builder.time_to_live(Duration::from_secs(1)).time_to_idle(Duration::from_secs(1)).build()
+        };
+        let Err(BuildError::TooFewBytes { min, .. }) = build(1) else { panic!("a byte is not enough") };
+        let cache = build(min).unwrap();
+        let max = most(&cache);
+        cache.try_insert(1, max).unwrap();
+        assert_eq!(cache.get(&1), Some(max), "{policy:?}, laid out for {initial}");
+        assert!(cache.used_bytes() <= min, "{} bytes of {min}, {policy:?}, for {initial}", cache.used_bytes());
+        cache.validate();
+    }
+}
+
+#[test]
 fn a_large_entry_fits_among_many_small_ones_and_costs_no_more_than_its_size() {
     let _alone = alone();
     for (policy, share) in POLICIES.into_iter().flat_map(|policy| [64, 8, 3, 2].map(|share| (policy, share))) {

@@ -166,11 +166,12 @@ impl<K, V> Stripe<K, V> {
         let writer = self.writer.lock();
         let first = LEAST_CHUNK;
         let nodes = Places::<K, V>::bytes_for_chunk(first) + writer.columns.bytes_per_place() * u64::from(first);
-        // Tables and rings shrink to no less than a quarter more than is needed, and not before they are four times that.
-        let table = 4 * Table::bytes_for(2, self.settings.refresh != 0);
-        let rings = 4 * (Queues::bytes_for(Want::Ring(Queue::Main, 20)) + Queues::bytes_for(Want::Ghosts(30)));
-        let lasting = writer.places.lasting_bytes().max(512) + Wheel::LIST_BYTES;
-        size_of::<Self>() as u64 + nodes + table + rings + lasting
+        // Where there is no room, tables and rings shrink to half as much again as one entry needs, or less.
+        let table = Table::bytes_for(2, self.settings.refresh != 0) * 3 / 2;
+        let wants = [Want::Ring(Queue::Main, 24), Want::Ring(Queue::Small, 8), Want::Ghosts(56)];
+        let queues: u64 = wants.into_iter().map(Queues::bytes_for).sum();
+        let lasting = writer.places.lasting_bytes().max(512) + Wheel::LIST_BYTES + Limbo::LASTING_BYTES;
+        size_of::<Self>() as u64 + nodes + table + queues + lasting
     }
 
     /// Bytes of everything in here, and those of them that wait for readers.
