@@ -464,6 +464,25 @@ fn the_least_of_budgets_has_room_for_the_largest_entry_it_allows_and_all_that_is
 }
 
 #[test]
+fn a_first_deadline_has_room_beside_the_largest_entry() {
+    let _alone = alone();
+    for (policy, stripes) in POLICIES.into_iter().flat_map(|policy| [1, 2].map(|stripes| (policy, stripes))) {
+        let build = |limit| {
+            let builder = by_bytes(limit).0.policy(policy).hasher(OneHash);
+            builder.stripes(stripes).initial_entries(235).build()
+        };
+        let Err(BuildError::TooFewBytes { min, .. }) = build(1) else { panic!("a byte is not enough") };
+        let cache = build(min).unwrap();
+        cache.insert_many([(1, 0), (1, 0), (1, 0), (1, 0), (2, 0)]);
+        cache.try_insert(3, most(&cache)).unwrap();
+        assert!(cache.touch(&3, Duration::from_secs(1)), "{policy:?}, {stripes} stripes");
+        assert!(cache.contains_key(&3), "{policy:?}, {stripes} stripes");
+        assert!(cache.used_bytes() <= min, "{} bytes of {min}, {policy:?}, {stripes} stripes", cache.used_bytes());
+        cache.validate();
+    }
+}
+
+#[test]
 fn a_large_entry_fits_among_many_small_ones_and_costs_no_more_than_its_size() {
     let _alone = alone();
     for (policy, share) in POLICIES.into_iter().flat_map(|policy| [64, 8, 3, 2].map(|share| (policy, share))) {

@@ -13,7 +13,7 @@ use super::index::Table;
 use super::limbo::Limbo;
 use super::queues::{Queue, Queues, Slack, Want};
 use super::slab::{Node, Places};
-use super::supply::{Need, Supply};
+use super::supply::{Columns, Need, Supply};
 use super::wheel::Wheel;
 use super::writer::{Counts, LEAST_CHUNK, Locked, UPKEEP};
 use super::{Context, Stripe};
@@ -165,7 +165,9 @@ impl<K, V> Stripe<K, V> {
     pub(crate) fn least_bytes(&self) -> u64 {
         let writer = self.writer.lock();
         let first = LEAST_CHUNK;
-        let nodes = Places::<K, V>::bytes_for_chunk(first) + writer.columns.bytes_per_place() * u64::from(first);
+        // An entry may get a deadline at any time.
+        let columns = Columns { links: true, ..writer.columns };
+        let nodes = Places::<K, V>::bytes_for_chunk(first) + columns.bytes_per_place() * u64::from(first);
         // Where there is no room, tables and rings shrink to half as much again as one entry needs, or less.
         let table = Table::bytes_for(2, self.settings.refresh != 0) * 3 / 2;
         let wants = [Want::Ring(Queue::Main, 24), Want::Ring(Queue::Small, 8), Want::Ghosts(56)];

@@ -113,6 +113,8 @@ impl<K, V> Stripe<K, V> {
         if let Some(limits) = &mut writer.limits {
             limits.set(place, limit);
         }
+        // For the memory that its first deadline takes others may have to go.
+        locked.aftermath.written = Some(place);
         Ok(true)
     }
 
