@@ -184,7 +184,7 @@ impl<K, V> Core<K, V> {
             return;
         }
         self.drain_while(PATIENCE, || self.budget.is_clogged());
-        // Only what puts an entry in makes others go for it.
+        // Only what puts an entry in, or gives it a time, makes others go for it.
         if keep.is_some() && self.budget.is_overdrawn() && !is_pinned() {
             for other in 0..self.stripes.len() {
                 while self.upkeep(other) {}

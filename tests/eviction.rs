@@ -454,12 +454,15 @@ fn the_least_of_budgets_has_room_for_the_largest_entry_it_allows_and_all_that_is
             builder.time_to_live(Duration::from_secs(1)).time_to_idle(Duration::from_secs(1)).build()
         };
         let Err(BuildError::TooFewBytes { min, .. }) = build(1) else { panic!("a byte is not enough") };
-        let cache = build(min).unwrap();
-        let max = most(&cache);
-        cache.try_insert(1, max).unwrap();
-        assert_eq!(cache.get(&1), Some(max), "{policy:?}, laid out for {initial}");
-        assert!(cache.used_bytes() <= min, "{} bytes of {min}, {policy:?}, for {initial}", cache.used_bytes());
-        cache.validate();
+        for small in [0, 20] {
+            let cache = build(min).unwrap();
+            (0..small).for_each(|key| cache.insert(key, 0));
+            let (max, case) = (most(&cache), format!("{policy:?}, laid out for {initial}, after {small} small ones"));
+            cache.try_insert(1, max).unwrap();
+            assert_eq!(cache.get(&1), Some(max), "{case}");
+            assert!(cache.used_bytes() <= min, "{} bytes of {min}, {case}", cache.used_bytes());
+            cache.validate();
+        }
     }
 }
 

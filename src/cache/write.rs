@@ -70,6 +70,7 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         Ok(())
     }
 
+    /// The general way, apart so that the fast one has the registers to itself.
     #[inline(never)]
     fn write(&self, stripe: usize, entry: Entry<K, F::Stored>) {
         let mut entry = Some(entry);

@@ -168,7 +168,7 @@ impl Limbo {
 
     /// How many places may be retired before a batch has to be handed over.
     pub(crate) fn room(&self) -> usize {
-        if self.open.tables.is_empty() { self.full_at - 1 - self.open.places.len().min(self.full_at - 1) } else { 0 }
+        if self.open.tables.is_empty() { (self.full_at - 1).saturating_sub(self.open.places.len()) } else { 0 }
     }
 
     /// Whether a place or table is free to go, or is lent and might be.

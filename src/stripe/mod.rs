@@ -96,6 +96,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Whether writes may go the way of `fast.rs`: it weighs nothing, keeps no time and tells nobody.
     fn is_plain(&self) -> bool {
         let keeps_time = self.idle != 0 || self.refresh != 0;
         self.unit == Unit::Entries && !keeps_time && !self.tell && !self.exact

@@ -375,11 +375,16 @@ impl Queues {
         self.main.len() + self.small.len()
     }
 
-    /// How many places can be added before a ring has to grow or a hole to be squeezed out, if no place moves from one
-    /// ring to the other meanwhile.
+    /// How many places can be added before the main ring has to grow.
     pub(crate) fn room(&self) -> usize {
-        let main = self.main.room().min(self.main.slots.len().saturating_sub(self.len()));
-        if self.policy == Policy::S3Fifo && self.was_full { main.min(self.small.room()) } else { main }
+        self.main.slots.len().saturating_sub(self.len())
+    }
+
+    /// The same, before a place goes to another ring for lack of room or a hole has to be squeezed out, if no place moves
+    /// from one ring to the other meanwhile.
+    pub(crate) fn ample_room(&self) -> usize {
+        let small = if self.policy == Policy::S3Fifo { self.small.room() } else { usize::MAX };
+        self.room().min(self.main.room()).min(small)
     }
 
     pub(crate) fn positions(&mut self) -> &mut Column<u32> {
@@ -548,17 +553,7 @@ impl Queues {
 
     #[inline(always)]
     fn pop_second_chance(&mut self, marks: &impl Marks) -> Option<u32> {
-        let place = self.main.pop()?;
-        self.main.read_ahead(marks, None);
-        if marks.mark(place) == 0 { Some(place) } else { self.spare(place, marks) }
-    }
-
-    /// Spares an entry that was used, and those after it.
-    #[inline(never)]
-    fn spare(&mut self, used: u32, marks: &impl Marks) -> Option<u32> {
-        marks.set_mark(used, 0);
-        self.main.push(used, &mut self.positions);
-        for _ in 2..SEARCH {
+        for _ in 1..SEARCH {
             let place = self.main.pop()?;
             self.main.read_ahead(marks, None);
             if marks.mark(place) == 0 {

@@ -326,7 +326,7 @@ impl<K, V> Stripe<K, V> {
         seen.dedup();
         assert_eq!(seen.len(), all, "no place is in two states");
         assert!(writer.credit >= 0, "credit");
-        assert!(writer.ease <= self.ease(&writer), "writes that can go the fast way");
+        assert!(writer.ease as usize <= self.most_ease(&writer), "writes that can go the fast way");
         if unit == Unit::Bytes {
             assert_eq!(writer.charged, writer.structure_bytes(), "charged for structures");
         }
