@@ -67,7 +67,15 @@ impl Participant {
         if word & (LEFT - 1) == 0 {
             // What the processor may not do is up to the heavy barrier.
             compiler_fence(SeqCst);
-        } else if word & (FENCED | DEPTH) == FENCED {
+        } else {
+            Self::enter_otherwise(word);
+        }
+    }
+
+    /// Where it is nested, or nobody can have this thread execute a barrier.
+    #[cold]
+    fn enter_otherwise(word: u64) {
+        if word & (FENCED | DEPTH) == FENCED {
             fence(SeqCst);
         }
     }

@@ -185,7 +185,8 @@ impl LookupCounts {
         Self(ThreadCounts::new())
     }
 
-    #[inline]
+    /// Out of line, so that look-ups in a cache that does not count have the registers to themselves.
+    #[inline(never)]
     pub(crate) fn count(&self, hit: bool) {
         self.0.count(usize::from(!hit));
     }

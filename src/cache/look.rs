@@ -22,6 +22,7 @@ use crate::sync::{Pin, pin};
 const TOGETHER: usize = 32;
 
 impl<K, V> Core<K, V> {
+    #[inline]
     fn count_lookup(&self, hit: bool) {
         if let Some(lookups) = &self.lookups {
             lookups.count(hit);
@@ -96,9 +97,11 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         Q: Equivalent<K> + ?Sized,
     {
         let stripe = &self.core.stripes[at.stripe];
-        let found = self.find_in(stripe, key, at.hash, pin);
-        self.core.count_lookup(found.is_some());
-        let (place, node) = found?;
+        let Some((place, node)) = self.find_in(stripe, key, at.hash, pin) else {
+            self.core.count_lookup(false);
+            return None;
+        };
+        self.core.count_lookup(true);
         stripe.record_use(place, node, &self.core.budget, || self.core.time.now());
         Some(node)
     }
@@ -152,7 +155,7 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         V: Clone,
     {
         let at = self.locate(key);
-        self.core.stripes[at.stripe].prefetch_bucket(at.hash);
+        self.core.stripes[at.stripe].prefetch_before_pin(at.hash);
         let pin = pin();
         let node = self.find_and_use(key, at, &pin)?;
         if let Some(value) = self.at_hand(node) {
@@ -273,7 +276,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> Cache<K, V, S> {
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let at = self.locate(key);
-        self.core.stripes[at.stripe].prefetch_bucket(at.hash);
+        self.core.stripes[at.stripe].prefetch_before_pin(at.hash);
         let pin = pin();
         self.find_and_use(key, at, &pin).map(|node| read(node.value()))
     }

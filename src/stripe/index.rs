@@ -46,15 +46,21 @@ pub(crate) const HASH_BITS: u32 = 30;
 const SLOTS: usize = 12;
 
 /// The stripe's part of a key's hash: 30 bits, the top ones choose the home bucket and the lowest
-/// eight make the tag.
+/// eight, which are never all zero, are the tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Hash(u32);
 
 impl Hash {
-    /// Takes the low 30 bits.
+    /// Takes the low 30 bits; the last one is set where there would be no tag.
     #[inline]
     pub(crate) fn new(bits: u32) -> Self {
-        Self(bits & ((1 << HASH_BITS) - 1))
+        Self(bits & ((1 << HASH_BITS) - 1) | u32::from(bits as u8 == 0))
+    }
+
+    /// Those that [`Hash::bits`] gave.
+    #[inline]
+    pub(crate) fn from_bits(bits: u32) -> Self {
+        Self(bits)
     }
 
     #[inline]
@@ -64,7 +70,7 @@ impl Hash {
 
     #[inline]
     fn tag(self) -> u8 {
-        (self.0 as u8).max(1)
+        self.0 as u8
     }
 }
 

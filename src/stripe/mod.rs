@@ -72,7 +72,7 @@ use self::queues::{Marks, Policy, Queues};
 use self::slab::{NewNode, Places, Published, Slab};
 use self::writer::{Locked, UPKEEP, Weights, Writer};
 use crate::budget::{Budget, Unit};
-use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering::Relaxed, Pin};
+use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering::Relaxed, PIN_IS_FENCED, Pin};
 
 /// What all stripes of a cache have in common.
 #[derive(Clone, Copy, Debug)]
@@ -124,6 +124,8 @@ pub(crate) struct Stripe<K, V> {
     most_marks: u32,
     /// Whether a hit may have to take the lock.
     hits_renew: bool,
+    /// A hit of a node with a lower mark has something to do.
+    busy_below: u32,
     /// Whether it counts entries, keeps no time of its own accord, tells nobody, and is not exact: see `fast.rs`.
     is_plain: bool,
     settings: Settings,
@@ -137,6 +139,7 @@ impl<K, V> Stripe<K, V> {
         let table = Table::for_entries(settings.entries, settings.refresh != 0);
         let queues = Queues::new(settings.policy, settings.exact, settings.entries);
         let most_marks = queues.most_marks();
+        let hits_renew = settings.exact || settings.idle != 0;
         let writer = Writer::new(&settings, queues, places, &table);
         let (buckets, bucket_count) = table.hint();
         Self {
@@ -146,7 +149,8 @@ impl<K, V> Stripe<K, V> {
             slab,
             most_marks,
             is_plain: settings.is_plain(),
-            hits_renew: settings.exact || settings.idle != 0,
+            hits_renew,
+            busy_below: if hits_renew { u32::MAX } else { most_marks },
             settings,
             writer: CachePadded::new(Mutex::new(writer)),
         }
@@ -198,18 +202,34 @@ impl<K, V> Stripe<K, V> {
 
     /// The node of a key that has not expired. O(1); takes no lock; asks for the time only if the node
     /// has a deadline, and for the exact time only if a rough reading does not settle it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find_living<'p>(
         &'p self,
         pin: &'p Pin,
         hash: Hash,
-        is_key: impl Fn(&K) -> bool,
+        is_key: impl Fn(&K) -> bool + Copy,
+        is_surely_before: impl Fn(u64) -> bool,
+        clock: impl Fn() -> u64,
+    ) -> Option<(u32, &'p Node<K, V>)> {
+        let found = self.find(pin, hash, is_key)?;
+        if found.1.deadline() == 0 {
+            return Some(found);
+        }
+        self.living(found, move || self.find(pin, hash, is_key), is_surely_before, clock)
+    }
+
+    /// What was found, or what `find_again` finds, if that has not expired. Out of line, so that look-ups of entries
+    /// without a deadline have the registers to themselves.
+    #[inline(never)]
+    fn living<'p>(
+        &'p self,
+        mut found: (u32, &'p Node<K, V>),
+        find_again: impl Fn() -> Option<(u32, &'p Node<K, V>)>,
         is_surely_before: impl Fn(u64) -> bool,
         clock: impl Fn() -> u64,
     ) -> Option<(u32, &'p Node<K, V>)> {
         let mut now = 0;
         loop {
-            let found = self.find(pin, hash, &is_key)?;
             let deadline = found.1.deadline();
             if deadline == 0 || is_surely_before(deadline) {
                 return Some(found);
@@ -219,9 +239,10 @@ impl<K, V> Stripe<K, V> {
                 return (deadline > now).then_some(found);
             }
             now = clock();
-            if now < found.1.deadline() {
+            if now < deadline {
                 return Some(found);
             }
+            found = find_again()?;
         }
     }
 
@@ -243,9 +264,12 @@ impl<K, V> Stripe<K, V> {
     /// hit puts off the deadline and that has moved by more than a 64th of the idle time.
     #[inline]
     pub(crate) fn record_use(&self, place: u32, node: &Node<K, V>, budget: &Budget, clock: impl Fn() -> u64) {
-        node.raise_mark(self.most_marks);
-        if self.hits_renew {
-            self.renew_by(place, node, budget, clock);
+        // One question in most hits, whatever the answer is for.
+        if node.mark() < self.busy_below {
+            node.raise_mark(self.most_marks);
+            if self.hits_renew {
+                self.renew_by(place, node, budget, clock);
+            }
         }
     }
 
@@ -265,12 +289,19 @@ impl<K, V> Stripe<K, V> {
         self.node(place, pin)
     }
 
-    /// Starts to fetch what a look-up of `hash` reads first. Needs no pin, so it is done before one is taken: the
-    /// pin's fence then takes its time while the bucket is on its way.
+    /// Starts to fetch what a look-up of `hash` reads first. Needs no pin.
     #[inline]
     pub(crate) fn prefetch_bucket(&self, hash: Hash) {
         // Relaxed: the two need not even be of the same table.
         index::prefetch_bucket((self.buckets.load(Relaxed), self.bucket_count.load(Relaxed)), hash);
+    }
+
+    /// The same before a pin is taken that would hold the look-up up.
+    #[inline]
+    pub(crate) fn prefetch_before_pin(&self, hash: Hash) {
+        if PIN_IS_FENCED {
+            self.prefetch_bucket(hash);
+        }
     }
 
     /// Starts to fetch the node that a look-up of `hash` will most likely find.

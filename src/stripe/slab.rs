@@ -73,7 +73,7 @@ impl<K, V> Node<K, V> {
 
     #[inline]
     pub(crate) fn hash(&self) -> Hash {
-        Hash::new(self.hash_and_mark.load(Relaxed) >> (32 - HASH_BITS))
+        Hash::from_bits(self.hash_and_mark.load(Relaxed) >> (32 - HASH_BITS))
     }
 
     #[inline]
