@@ -106,10 +106,13 @@ impl<K, V> Core<K, V> {
 
     /// When an entry that lives for `ttl` nanoseconds, 0 for ever, expires, and the limit up to which a hit
     /// may put that off.
+    #[inline]
     pub(crate) fn deadline(&self, ttl: u64) -> (u64, u64) {
-        if ttl == 0 && self.time_to_idle == 0 {
-            return (0, 0);
-        }
+        if ttl == 0 && self.time_to_idle == 0 { (0, 0) } else { self.deadline_from_now(ttl) }
+    }
+
+    #[inline(never)]
+    fn deadline_from_now(&self, ttl: u64) -> (u64, u64) {
         if !self.timed.load(Relaxed) {
             self.timed.store(true, Relaxed);
         }

@@ -11,7 +11,6 @@
 //! instructions as if all went there.
 
 use super::Stripe;
-use super::slab::NewNode;
 use super::writer::{Entry, Writer};
 use crate::budget::Budget;
 
@@ -31,57 +30,45 @@ impl<K, V> Stripe<K, V> {
             return Err(entry);
         }
         let mut writer = self.writer.lock();
-        let writer = &mut *writer;
-        if writer.ease == 0 {
+        let Writer { credit, ease, pays, counts, queues, places, limbo, weights, .. } = &mut *writer;
+        if *ease == 0 {
             return Err(entry);
         }
-        writer.queues.prefetch_ghost(entry.hash);
-        let view = self.view(&writer.weights);
-        let found = view.table.find(entry.hash, |place| is_key(view.node(place).key(), &entry.key));
+        queues.prefetch_ghost(entry.hash);
+        let view = self.view(weights);
+        let found = view.buckets.find(entry.hash, |place| is_key(view.node(place).key(), &entry.key));
         // Nothing below runs the user's code.
-        if found.is_none() && writer.credit <= 0 {
-            // What nobody has drawn is drawn by the general write; and a stripe that has little has others give.
-            let pays = budget.free() <= 0 && writer.queues.len() as u64 >= budget.half_share();
-            if !pays || !self.evict_fast(writer) {
-                return Err(entry);
-            }
-        }
-        let view = self.view(&writer.weights);
-        let Entry { hash, key, value, .. } = entry;
         let weight = self.queue_weight(0);
-        let place = self.fill(&mut writer.places, &writer.queues, NewNode { hash, key, value, deadline: 0 });
-        match found {
-            Some(slot) => {
-                let old = slot.place;
-                writer.queues.replace(old, place, weight, weight);
-                let mark = view.node(old).mark() + 1;
-                view.node(place).set_mark(mark.min(self.most_marks));
-                view.table.replace(slot, place, 0);
-                writer.counts.updates += 1;
-                writer.limbo.retire(old, 0);
+        if let Some(slot) = found {
+            let old = slot.place;
+            let place = self.fill(places, queues, entry.into());
+            queues.replace(old, place, weight, weight);
+            let mark = view.node(old).mark() + 1;
+            view.node(place).set_mark(mark.min(self.most_marks));
+            view.buckets.replace(slot, place);
+            limbo.retire(old, 0);
+            counts.updates += 1;
+        } else {
+            if *credit <= 0 {
+                // Evicts one entry, if this stripe pays. What nobody has drawn is drawn by the general write.
+                if !*pays || budget.free() > 0 {
+                    return Err(entry);
+                }
+                let Some((place, hash)) = queues.pop_victim(view) else { return Err(entry) };
+                view.buckets.take_out(hash, place);
+                limbo.retire(place, 0);
+                counts.evictions += 1;
+                *credit += 1;
             }
-            None => {
-                writer.queues.add(place, hash, weight);
-                view.table.insert(hash, place, 0);
-                writer.counts.inserts += 1;
-                writer.credit -= 1;
-            }
+            let hash = entry.hash;
+            let place = self.fill(places, queues, entry.into());
+            queues.add(place, hash, weight);
+            view.buckets.insert(hash, place, |_| ());
+            counts.inserts += 1;
+            *credit -= 1;
         }
-        writer.limbo.count_write();
-        writer.ease -= 1;
+        *ease -= 1;
         Ok(())
-    }
-
-    /// Evicts one entry, if there is one.
-    #[inline(always)]
-    fn evict_fast(&self, writer: &mut Writer<K, V>) -> bool {
-        let view = self.view(&writer.weights);
-        let Some(place) = writer.queues.pop_victim(&view) else { return false };
-        view.table.take_out(view.node(place).hash(), place);
-        writer.limbo.retire(place, 0);
-        writer.counts.evictions += 1;
-        writer.credit += 1;
-        true
     }
 
     /// How many entries should be put in without anything but the budget being asked.
@@ -97,7 +84,9 @@ impl<K, V> Stripe<K, V> {
         if !self.is_plain || !writer.loads.is_empty() || !writer.wheel.is_empty() {
             return 0;
         }
-        let slots = self.view(&writer.weights).table.capacity().saturating_sub(writer.queues.len());
+        // SAFETY: replaced by the lock's owner only, who has lent the writer.
+        let capacity = unsafe { self.table.current() }.capacity();
+        let slots = capacity.saturating_sub(writer.queues.len());
         slots.min(writer.places.free()).min(writer.limbo.room()).min(writer.queues.room())
     }
 }

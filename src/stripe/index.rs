@@ -120,9 +120,10 @@ impl Bucket {
     /// Stores both words, of which one stays as it is: which one it is no processor could foretell.
     #[inline]
     fn flip_tag(&self, slot: usize, tag: u8) {
-        let flipped = u128::from(tag) << (slot * 8);
-        self.tags.store(self.tags.load(Relaxed) ^ flipped as u64, Release);
-        self.more_tags.store(self.more_tags.load(Relaxed) ^ (flipped >> 64) as u32, Release);
+        let flipped = u64::from(tag) << (slot % 8 * 8);
+        let is_in_first = u64::from(slot < 8).wrapping_neg();
+        self.tags.store(self.tags.load(Relaxed) ^ flipped & is_in_first, Release);
+        self.more_tags.store(self.more_tags.load(Relaxed) ^ (flipped & !is_in_first) as u32, Release);
     }
 }
 
@@ -171,6 +172,11 @@ pub(crate) struct Table {
 /// For each slot of a bucket, when its entry is due to be loaded anew.
 type Dues = [AtomicU64; SLOTS];
 
+/// The buckets of a table, for one look-up or one write: where they are and how many is read from the table just once,
+/// and what was worked out of that need not be worked out again after each store.
+#[derive(Clone, Copy)]
+pub(crate) struct Buckets<'t>(&'t [Bucket]);
+
 impl Table {
     /// The most buckets of one table: beyond it, home buckets would run out of hash bits.
     const MAX_BUCKETS: usize = 1 << 26;
@@ -205,23 +211,103 @@ impl Table {
     }
 
     #[inline]
-    fn home(&self, hash: Hash) -> usize {
-        ((u64::from(hash.0) * self.buckets.len() as u64) >> HASH_BITS) as usize
+    pub(crate) fn buckets(&self) -> Buckets<'_> {
+        Buckets(&self.buckets)
+    }
+
+    /// Where the buckets are and how many, for [`prefetch_bucket`].
+    pub(crate) fn hint(&self) -> (*mut (), usize) {
+        (self.buckets.as_ptr().cast_mut().cast(), self.buckets.len())
+    }
+
+    /// When the entry of a slot is due to be loaded anew; 0 in a table that does not keep it. At any time, by any thread.
+    pub(crate) fn due(&self, slot: Slot) -> u64 {
+        // Relaxed: a time that decides nothing by itself. Who acts on it asks again under the lock.
+        self.dues.get(slot.bucket).map_or(0, |dues| dues[slot.slot].load(Relaxed))
+    }
+
+    /// Only under the lock.
+    #[inline]
+    pub(crate) fn set_due(&self, slot: Slot, due: u64) {
+        if let Some(dues) = self.dues.get(slot.bucket) {
+            dues[slot.slot].store(due, Relaxed);
+        }
+    }
+
+    /// Files `place` under `hash`, due at a time. Only under the lock. The caller keeps the load below 1.
+    #[inline(always)]
+    pub(crate) fn insert(&self, hash: Hash, place: u32, due: u64) {
+        self.buckets().insert(hash, place, |slot| self.set_due(slot, due));
+    }
+
+    /// Puts another node in an entry's slot, due at a time; readers find the one or the other. Only under the lock.
+    #[inline]
+    pub(crate) fn replace(&self, slot: Slot, place: u32, due: u64) {
+        self.set_due(slot, due);
+        self.buckets().replace(slot, place);
+    }
+
+    /// Files everything of `old` here. Only under the lock, before this table is published.
+    pub(crate) fn fill_from(&self, old: &Table, hash_of: impl Fn(u32) -> Hash) {
+        old.buckets().for_each(|slot| self.insert(hash_of(slot.place), slot.place, old.due(slot)));
+    }
+
+    /// Recomputes every overflow count and finds every entry again. Only under the lock.
+    ///
+    /// # Panics
+    ///
+    /// Where anything is not as it should be.
+    pub(crate) fn validate(&self, entries: usize, hash_of: impl Fn(u32) -> Hash) {
+        let mut overflow = vec![0u32; self.buckets.len()];
+        let mut count = 0;
+        for (at, bucket) in self.buckets.iter().enumerate() {
+            for slot in bucket.used() {
+                let place = bucket.places[slot].load(Relaxed);
+                let hash = hash_of(place);
+                let tag = bucket.tags()[slot / 8] >> (slot % 8 * 8) & 0xff;
+                assert_eq!(tag, u64::from(hash.tag()), "tag of place {place}");
+                let found = self.buckets().find(hash, |candidate| candidate == place);
+                let found = found.unwrap_or_else(|| panic!("place {place} can't be found"));
+                assert_eq!((found.bucket, found.slot), (at, slot), "place {place} is filed twice");
+                assert_eq!(
+                    self.due(found) == 0,
+                    self.dues.is_empty(),
+                    "place {place} is due at a time, if that is kept"
+                );
+                let mut passed = self.buckets().home(hash);
+                while passed != at {
+                    overflow[passed] += 1;
+                    passed = self.buckets().after(passed);
+                }
+                count += 1;
+            }
+        }
+        assert_eq!(count, entries, "entries in the table");
+        for (bucket, overflow) in self.buckets.iter().zip(overflow) {
+            assert_eq!(bucket.overflow.load(Relaxed), overflow, "overflow count");
+        }
+    }
+}
+
+impl Buckets<'_> {
+    #[inline]
+    fn home(self, hash: Hash) -> usize {
+        ((u64::from(hash.0) * self.0.len() as u64) >> HASH_BITS) as usize
     }
 
     #[inline]
-    fn after(&self, bucket: usize) -> usize {
-        if bucket + 1 == self.buckets.len() { 0 } else { bucket + 1 }
+    fn after(self, bucket: usize) -> usize {
+        if bucket + 1 == self.0.len() { 0 } else { bucket + 1 }
     }
 
     /// The first place filed under this hash that the caller accepts. O(1) at usual loads; may be
     /// called at any time by any thread.
     #[inline(always)]
-    pub(crate) fn find(&self, hash: Hash, mut accept: impl FnMut(u32) -> bool) -> Option<Slot> {
+    pub(crate) fn find(self, hash: Hash, mut accept: impl FnMut(u32) -> bool) -> Option<Slot> {
         let home = self.home(hash);
         let mut at = home;
         loop {
-            let bucket = &self.buckets[at];
+            let bucket = &self.0[at];
             for slot in bucket.tagged(hash.tag()) {
                 let place = bucket.places[slot].load(Acquire);
                 if accept(place) {
@@ -244,96 +330,76 @@ impl Table {
     /// The first place of the home bucket with this hash's tag, compared with nothing: a guess of
     /// where a look-up will go, for fetching ahead.
     #[inline]
-    pub(crate) fn guess(&self, hash: Hash) -> Option<u32> {
-        let bucket = &self.buckets[self.home(hash)];
+    pub(crate) fn guess(self, hash: Hash) -> Option<u32> {
+        let bucket = &self.0[self.home(hash)];
         let slot = bucket.tagged(hash.tag()).next()?;
         Some(bucket.places[slot].load(Acquire))
     }
 
-    /// Where the buckets are and how many, for [`prefetch_bucket`].
-    pub(crate) fn hint(&self) -> (*mut (), usize) {
-        (self.buckets.as_ptr().cast_mut().cast(), self.buckets.len())
-    }
-
     /// Starts to fetch the home bucket of `hash`.
     #[inline]
-    pub(crate) fn prefetch(&self, hash: Hash) {
-        prefetch(&self.buckets[self.home(hash)]);
+    pub(crate) fn prefetch(self, hash: Hash) {
+        prefetch(&self.0[self.home(hash)]);
     }
 
-    /// When the entry of a slot is due to be loaded anew; 0 in a table that does not keep it. At any time, by any thread.
-    pub(crate) fn due(&self, slot: Slot) -> u64 {
-        // Relaxed: a time that decides nothing by itself. Who acts on it asks again under the lock.
-        self.dues.get(slot.bucket).map_or(0, |dues| dues[slot.slot].load(Relaxed))
-    }
-
-    /// Only under the lock.
-    #[inline]
-    pub(crate) fn set_due(&self, slot: Slot, due: u64) {
-        if let Some(dues) = self.dues.get(slot.bucket) {
-            dues[slot.slot].store(due, Relaxed);
-        }
-    }
-
-    /// Files `place` under `hash`. Only under the lock. The caller keeps the load below 1.
+    /// Files `place` under `hash`, after `mark_slot` has seen where. Only under the lock. The caller keeps the load below 1.
     #[inline(always)]
-    pub(crate) fn insert(&self, hash: Hash, place: u32, due: u64) {
+    pub(crate) fn insert(self, hash: Hash, place: u32, mark_slot: impl FnOnce(Slot)) {
         let home = self.home(hash);
         let mut at = home;
         let slot = loop {
-            match self.buckets[at].free_slot() {
+            match self.0[at].free_slot() {
                 Some(slot) => break slot,
                 None => at = self.after(at),
             }
         };
-        // Raised before the tag is set, so that who is to find the entry finds the way to it.
-        self.count_overflow(home, at, 1);
-        self.set_due(Slot { bucket: at, slot, place }, due);
-        self.buckets[at].places[slot].store(place, Release);
-        self.buckets[at].flip_tag(slot, hash.tag());
+        if at != home {
+            // Raised before the tag is set, so that who is to find the entry finds the way to it.
+            self.count_overflow(home, at, 1);
+        }
+        mark_slot(Slot { bucket: at, slot, place });
+        self.0[at].places[slot].store(place, Release);
+        self.0[at].flip_tag(slot, hash.tag());
     }
 
     /// Puts another node in an entry's slot; readers find the one or the other. Only under the lock.
     #[inline]
-    pub(crate) fn replace(&self, slot: Slot, place: u32, due: u64) {
-        self.set_due(slot, due);
-        self.buckets[slot.bucket].places[slot.slot].store(place, Release);
+    pub(crate) fn replace(self, slot: Slot, place: u32) {
+        self.0[slot.bucket].places[slot.slot].store(place, Release);
     }
 
     /// Empties a slot. Only under the lock.
     #[inline(always)]
-    pub(crate) fn remove(&self, hash: Hash, slot: Slot) {
-        self.buckets[slot.bucket].flip_tag(slot.slot, hash.tag());
-        self.count_overflow(self.home(hash), slot.bucket, u32::MAX);
+    pub(crate) fn remove(self, hash: Hash, slot: Slot) {
+        self.0[slot.bucket].flip_tag(slot.slot, hash.tag());
+        let home = self.home(hash);
+        if slot.bucket != home {
+            self.count_overflow(home, slot.bucket, u32::MAX);
+        }
     }
 
     /// Empties the slot of a place that is filed under this hash. Only under the lock.
     #[inline(always)]
-    pub(crate) fn take_out(&self, hash: Hash, place: u32) {
+    pub(crate) fn take_out(self, hash: Hash, place: u32) {
         let slot = self.find(hash, |candidate| candidate == place);
         self.remove(hash, slot.expect("what is queued is in the table"));
     }
 
     /// Adds `change`, one or minus one, to the overflow counts from `home` up to but without `end`.
-    #[inline]
-    fn count_overflow(&self, home: usize, end: usize, change: u32) {
+    #[inline(never)]
+    fn count_overflow(self, home: usize, end: usize, change: u32) {
         let mut at = home;
         while at != end {
-            let overflow = &self.buckets[at].overflow;
+            let overflow = &self.0[at].overflow;
             // Only the lock's owner stores. Release: a removal has cleared the tag before.
             overflow.store(overflow.load(Relaxed).wrapping_add(change), Release);
             at = self.after(at);
         }
     }
 
-    /// Files everything of `old` here. Only under the lock, before this table is published.
-    pub(crate) fn fill_from(&self, old: &Table, hash_of: impl Fn(u32) -> Hash) {
-        old.for_each(|slot| self.insert(hash_of(slot.place), slot.place, old.due(slot)));
-    }
-
     /// Every slot in use, in no order a caller may rely on. Only under the lock.
-    fn for_each(&self, mut visit: impl FnMut(Slot)) {
-        for (at, bucket) in self.buckets.iter().enumerate() {
+    fn for_each(self, mut visit: impl FnMut(Slot)) {
+        for (at, bucket) in self.0.iter().enumerate() {
             for slot in bucket.used() {
                 visit(Slot { bucket: at, slot, place: bucket.places[slot].load(Relaxed) });
             }
@@ -342,11 +408,11 @@ impl Table {
 
     /// Every place that may belong to the home bucket of `from`, others among them, and the
     /// smallest hash of the next home bucket, if there is one. At any time, by any thread.
-    pub(crate) fn visit_home(&self, from: Hash, mut visit: impl FnMut(u32)) -> Option<Hash> {
+    pub(crate) fn visit_home(self, from: Hash, mut visit: impl FnMut(u32)) -> Option<Hash> {
         let home = self.home(from);
         let mut at = home;
-        for _ in 0..self.buckets.len() {
-            let bucket = &self.buckets[at];
+        for _ in 0..self.0.len() {
+            let bucket = &self.0[at];
             for slot in bucket.used() {
                 visit(bucket.places[slot].load(Acquire));
             }
@@ -360,50 +426,14 @@ impl Table {
 
     /// Whether two hashes share a home bucket.
     #[inline]
-    pub(crate) fn same_home(&self, one: Hash, other: Hash) -> bool {
+    pub(crate) fn same_home(self, one: Hash, other: Hash) -> bool {
         self.home(one) == self.home(other)
     }
 
-    fn first_hash_of(&self, bucket: usize) -> Option<Hash> {
-        let buckets = self.buckets.len() as u64;
+    fn first_hash_of(self, bucket: usize) -> Option<Hash> {
+        let buckets = self.0.len() as u64;
         let hash = ((bucket as u64) << HASH_BITS).div_ceil(buckets);
         (hash < 1 << HASH_BITS).then_some(Hash(hash as u32))
-    }
-
-    /// Recomputes every overflow count and finds every entry again. Only under the lock.
-    ///
-    /// # Panics
-    ///
-    /// Where anything is not as it should be.
-    pub(crate) fn validate(&self, entries: usize, hash_of: impl Fn(u32) -> Hash) {
-        let mut overflow = vec![0u32; self.buckets.len()];
-        let mut count = 0;
-        for (at, bucket) in self.buckets.iter().enumerate() {
-            for slot in bucket.used() {
-                let place = bucket.places[slot].load(Relaxed);
-                let hash = hash_of(place);
-                let tag = bucket.tags()[slot / 8] >> (slot % 8 * 8) & 0xff;
-                assert_eq!(tag, u64::from(hash.tag()), "tag of place {place}");
-                let found = self.find(hash, |candidate| candidate == place);
-                let found = found.unwrap_or_else(|| panic!("place {place} can't be found"));
-                assert_eq!((found.bucket, found.slot), (at, slot), "place {place} is filed twice");
-                assert_eq!(
-                    self.due(found) == 0,
-                    self.dues.is_empty(),
-                    "place {place} is due at a time, if that is kept"
-                );
-                let mut passed = self.home(hash);
-                while passed != at {
-                    overflow[passed] += 1;
-                    passed = self.after(passed);
-                }
-                count += 1;
-            }
-        }
-        assert_eq!(count, entries, "entries in the table");
-        for (bucket, overflow) in self.buckets.iter().zip(overflow) {
-            assert_eq!(bucket.overflow.load(Relaxed), overflow, "overflow count");
-        }
     }
 }
 

@@ -24,8 +24,8 @@ use crate::sync::{Arc, AtomicBool, Ordering::*};
 /// How many places make a full batch.
 pub(super) const BATCH: usize = 64;
 
-/// After so many writes and retirements a write looks for what is ready.
-const TURN: u32 = 8;
+/// After so many writes one looks for what is ready.
+const TURN: u32 = 4;
 
 /// A batch stays open for so many writes, if it does not fill up: when many have expired and what is written afterwards
 /// displaces nothing, they are not to wait for ever.
@@ -81,7 +81,7 @@ pub(crate) struct HandedOver {
 #[repr(C)]
 pub(crate) struct Limbo {
     open: Batch,
-    /// Writes and retirements since a write looked for what is ready.
+    /// Writes since one looked for what is ready.
     since_turn: u32,
     waiting: VecDeque<Batch>,
     /// What the batches that wait have allocated.
@@ -108,10 +108,6 @@ impl Limbo {
 
     #[inline]
     pub(crate) fn retire(&mut self, place: u32, weight: u64) {
-        if self.open.places.is_empty() {
-            self.open.writes = 0;
-        }
-        self.since_turn = self.since_turn.saturating_add(1);
         self.open.places.push(place);
         self.open.weight = self.open.weight.saturating_add(weight);
     }
@@ -147,18 +143,18 @@ impl Limbo {
         self.waiting.front().is_some_and(|batch| batch.left.load(Acquire))
     }
 
-    /// Counts a write.
+    /// Counts writes.
     #[inline]
-    pub(crate) fn count_write(&mut self) {
-        self.open.writes = self.open.writes.wrapping_add(1);
+    pub(crate) fn count_writes(&mut self, writes: u32) {
+        self.open.writes = if self.open.places.is_empty() { 0 } else { self.open.writes.saturating_add(writes) };
+        self.since_turn = self.since_turn.saturating_add(writes);
     }
 
     /// Counts a write. Whether it is one of the few that look for what is ready: a flag that others write is not to be
     /// looked at each time.
     #[inline]
     pub(crate) fn is_turn(&mut self) -> bool {
-        self.count_write();
-        self.since_turn += 1;
+        self.count_writes(1);
         let is_turn = self.since_turn >= TURN;
         if is_turn {
             self.since_turn = 0;

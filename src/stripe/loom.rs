@@ -508,12 +508,12 @@ fn overflown(entries: &[u32]) -> Table {
 }
 
 fn remove(table: &Table, entry: u32) {
-    let slot = table.find(hash_of(entry), |place| place == entry).expect("filed before");
-    table.remove(hash_of(entry), slot);
+    let slot = table.buckets().find(hash_of(entry), |place| place == entry).expect("filed before");
+    table.buckets().remove(hash_of(entry), slot);
 }
 
 fn is_filed(table: &Table, entry: u32) -> bool {
-    table.find(hash_of(entry), |place| place == entry).is_some()
+    table.buckets().find(hash_of(entry), |place| place == entry).is_some()
 }
 
 fn check_table(entries: &'static [u32], reader: fn(&Table), writer: fn(&Table)) {

@@ -66,7 +66,7 @@ pub(crate) use self::slab::{Held, Node};
 pub(crate) use self::supply::{Need, Supply};
 pub(crate) use self::writer::{Entry, Expect, Written};
 
-use self::index::Table;
+use self::index::{Buckets, Table};
 use self::processor::prefetch;
 use self::queues::{Marks, Policy, Queues};
 use self::slab::{NewNode, Places, Published, Slab};
@@ -189,7 +189,7 @@ impl<K, V> Stripe<K, V> {
         is_key: impl Fn(&K) -> bool,
     ) -> Option<(u32, &'p Node<K, V>)> {
         let mut found = None;
-        self.table.load(pin).find(hash, |place| {
+        self.table.load(pin).buckets().find(hash, |place| {
             let node = self.node(place, pin);
             let is_found = is_key(node.key());
             if is_found {
@@ -250,13 +250,13 @@ impl<K, V> Stripe<K, V> {
     /// lock. Only where that is kept.
     pub(crate) fn due(&self, node: &Node<K, V>, pin: &Pin) -> Option<u64> {
         let table = self.table.load(pin);
-        let slot = table.find(node.hash(), |place| std::ptr::eq(self.node(place, pin), node))?;
+        let slot = table.buckets().find(node.hash(), |place| std::ptr::eq(self.node(place, pin), node))?;
         Some(table.due(slot))
     }
 
     /// The place of a node that is in the table. O(1); takes no lock.
     pub(crate) fn place_of(&self, node: &Node<K, V>, pin: &Pin) -> Option<u32> {
-        let slot = self.table.load(pin).find(node.hash(), |place| std::ptr::eq(self.node(place, pin), node));
+        let slot = self.table.load(pin).buckets().find(node.hash(), |place| std::ptr::eq(self.node(place, pin), node));
         slot.map(|slot| slot.place)
     }
 
@@ -307,7 +307,7 @@ impl<K, V> Stripe<K, V> {
     /// Starts to fetch the node that a look-up of `hash` will most likely find.
     #[inline]
     pub(crate) fn prefetch_node(&self, pin: &Pin, hash: Hash) {
-        if let Some(place) = self.table.load(pin).guess(hash) {
+        if let Some(place) = self.table.load(pin).buckets().guess(hash) {
             // SAFETY: just read from the table under the pin.
             unsafe { self.slab.prefetch(place) };
         }
@@ -323,7 +323,7 @@ impl<K, V> Stripe<K, V> {
         from: Hash,
         mut visit: impl FnMut(u32, &'p Node<K, V>),
     ) -> Option<Hash> {
-        let table = self.table.load(pin);
+        let table = self.table.load(pin).buckets();
         table.visit_home(from, |place| {
             let node = self.node(place, pin);
             if node.hash() >= from && table.same_home(node.hash(), from) {
@@ -358,7 +358,7 @@ impl<K, V> Stripe<K, V> {
     fn view<'l>(&'l self, weights: &'l Weights) -> View<'l, K, V> {
         // SAFETY: the table is replaced by the lock's owner only, in `install_table`, and not while this lends the weights.
         let table = unsafe { self.table.current() };
-        View { stripe: self, table, weights }
+        View { stripe: self, buckets: table.buckets(), weights }
     }
 
     /// Fills a free place, of which there is one, and files it nowhere yet.
@@ -368,8 +368,9 @@ impl<K, V> Stripe<K, V> {
         // SAFETY: just taken from the free places.
         unsafe { self.slab.fill(place, new) };
         // The next write here will fill the next place. On its way by then, its lines don't hold up that write's unlock,
-        // which waits for all stores before it.
-        if let Some(next) = places.next_free() {
+        // which waits for all stores before it. (In a short queue they are at hand anyway.)
+        let next = if queues.is_long() { places.next_free() } else { None };
+        if let Some(next) = next {
             // SAFETY: a free place is of a chunk that is there.
             unsafe { self.slab.prefetch(next) };
             queues.prefetch(next);
@@ -381,13 +382,21 @@ impl<K, V> Stripe<K, V> {
 /// What may be known of nodes while the lock is held.
 struct View<'l, K, V> {
     stripe: &'l Stripe<K, V>,
-    table: &'l Table,
+    buckets: Buckets<'l>,
     weights: &'l Weights,
 }
 
-impl<K, V> View<'_, K, V> {
+impl<K, V> Clone for View<'_, K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for View<'_, K, V> {}
+
+impl<'l, K, V> View<'l, K, V> {
     #[inline]
-    fn node(&self, place: u32) -> &Node<K, V> {
+    fn node(self, place: u32) -> &'l Node<K, V> {
         // SAFETY: who holds the lock asks for places that the queues or the table have or had just now; those are not even
         // handed over yet, and only the lock's owner takes places, in `recycle`, and not while a view is there.
         unsafe { self.stripe.slab.node(place) }
@@ -396,33 +405,28 @@ impl<K, V> View<'_, K, V> {
 
 impl<K, V> Marks for View<'_, K, V> {
     #[inline]
-    fn mark(&self, place: u32) -> u32 {
-        self.node(place).mark()
+    fn look(self, place: u32) -> (u32, Hash) {
+        self.node(place).mark_and_hash()
     }
 
     #[inline]
-    fn set_mark(&self, place: u32, mark: u32) {
+    fn set_mark(self, place: u32, mark: u32) {
         self.node(place).set_mark(mark);
     }
 
     #[inline]
-    fn hash(&self, place: u32) -> Hash {
-        self.node(place).hash()
-    }
-
-    #[inline]
-    fn weight(&self, place: u32) -> u64 {
+    fn weight(self, place: u32) -> u64 {
         self.stripe.queue_weight(self.weights.get(place))
     }
 
     #[inline]
-    fn prefetch_node(&self, place: u32) {
+    fn prefetch_node(self, place: u32) {
         prefetch(self.node(place));
     }
 
     #[inline]
-    fn prefetch_bucket(&self, place: u32) {
-        self.table.prefetch(self.hash(place));
+    fn prefetch_bucket(self, hash: Hash) {
+        self.buckets.prefetch(hash);
     }
 }
 
@@ -433,6 +437,11 @@ impl<'a, K, V> Locked<'a, K, V> {
     fn table(&self) -> &Table {
         // SAFETY: replaced by the lock's owner only, in `install_table`, where this borrow has ended.
         unsafe { self.stripe.table.current() }
+    }
+
+    #[inline]
+    fn buckets(&self) -> Buckets<'_> {
+        self.table().buckets()
     }
 
     /// The node at a place that is in the table, the queues, the wheel or the limbo. Not to be used when `drain` has been
@@ -447,7 +456,8 @@ impl<'a, K, V> Locked<'a, K, V> {
     #[inline]
     fn pop_victim(&mut self) -> Option<u32> {
         let writer = &mut *self.writer;
-        writer.queues.pop_victim(&self.stripe.view(&writer.weights))
+        let victim = writer.queues.pop_victim(self.stripe.view(&writer.weights));
+        victim.map(|(place, _)| place)
     }
 
     /// Takes out of the wheel what is due, a few places of it.

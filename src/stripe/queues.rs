@@ -57,22 +57,19 @@ const SMALL_SHARE: u64 = 10;
 /// Uses that take an entry from the small to the main queue.
 const PROMOTION: u32 = 2;
 
-/// Nodes and buckets are fetched ahead of the search, so many at a time.
-const AHEAD: u32 = 8;
-
-/// In a shorter queue nothing is fetched ahead: its nodes and buckets are in the cache of the processor.
-const READ_AHEAD_FROM: u32 = 2048;
+/// What belongs to a shorter queue is in the cache of the processor.
+const LONG: u32 = 2048;
 
 /// What the queues ask of nodes.
-pub(crate) trait Marks {
-    fn mark(&self, place: u32) -> u32;
-    fn set_mark(&self, place: u32, mark: u32);
-    fn hash(&self, place: u32) -> Hash;
-    fn weight(&self, place: u32) -> u64;
+pub(crate) trait Marks: Copy {
+    /// A node's mark and hash.
+    fn look(self, place: u32) -> (u32, Hash);
+    fn set_mark(self, place: u32, mark: u32);
+    fn weight(self, place: u32) -> u64;
     /// Start to fetch the node.
-    fn prefetch_node(&self, place: u32);
-    /// Start to fetch the node's bucket.
-    fn prefetch_bucket(&self, place: u32);
+    fn prefetch_node(self, place: u32);
+    /// Start to fetch the bucket that an entry with this hash most likely is in.
+    fn prefetch_bucket(self, hash: Hash);
 }
 
 /// Which queue.
@@ -115,7 +112,8 @@ impl Slack {
     }
 }
 
-const HOLE: u32 = u32::MAX;
+/// A slot of a ring with no place.
+pub(crate) const HOLE: u32 = u32::MAX;
 
 /// Set in a position of the small queue.
 const IN_SMALL: u32 = 1 << 31;
@@ -248,40 +246,31 @@ impl Ring {
         (0..self.span).map(|step| self.slots[self.at(step)]).filter(|&place| place != HOLE)
     }
 
-    /// At every so many-th step, starts to fetch the nodes that the search comes to after the next such step, and the
-    /// buckets of those before them, whose nodes were fetched the last time.
-    #[inline]
-    fn read_ahead(&self, marks: &impl Marks, ghosts: Option<&Ghosts>) {
-        if self.head % AHEAD == 0 && self.span > READ_AHEAD_FROM {
-            self.fetch(marks, ghosts);
+    /// Starts to fetch the node of the victim after next, and what evicting the next one will look at: its node was
+    /// fetched the last time.
+    #[inline(always)]
+    fn read_ahead(&self, marks: impl Marks, ghosts: Option<&Ghosts>) {
+        if self.span < 2 {
+            return;
         }
-    }
-
-    #[inline(never)]
-    fn fetch(&self, marks: &impl Marks, ghosts: Option<&Ghosts>) {
-        let queued = |&&place: &&u32| place != HOLE;
-        for &place in self.run(2 * AHEAD).iter().filter(queued) {
-            marks.prefetch_node(place);
+        let (next, after) = (self.slots[self.head as usize], self.slots[self.at(1)]);
+        if after != HOLE {
+            marks.prefetch_node(after);
         }
-        for &place in self.run(AHEAD).iter().filter(queued) {
-            marks.prefetch_bucket(place);
+        if next != HOLE {
+            let (_, hash) = marks.look(next);
+            marks.prefetch_bucket(hash);
             if let Some(ghosts) = ghosts {
-                ghosts.prefetch(marks.hash(place));
+                ghosts.prefetch(hash);
             }
         }
-    }
-
-    /// The next few slots from one step on, or what of them comes before the row of slots ends.
-    fn run(&self, step: u32) -> &[u32] {
-        let from = self.at(step);
-        &self.slots[from..self.slots.len().min(from + AHEAD as usize)]
     }
 }
 
 /// Fingerprints of entries that the small queue let go, in buckets of eight; the oldest of a bucket
 /// makes room for the next. Two bytes each: an entry that never was here is taken for a ghost once
 /// in 8,000 times. (Against an exact queue of ghosts: no difference in hit ratio.)
-struct Ghosts {
+pub(crate) struct Ghosts {
     buckets: Box<[[u16; 8]]>,
 }
 
@@ -304,7 +293,7 @@ impl Ghosts {
 
     /// Starts to fetch what letting go of this hash will write, or its coming back will read.
     #[inline]
-    fn prefetch(&self, hash: Hash) {
+    pub(crate) fn prefetch(&self, hash: Hash) {
         let bucket = (u64::from(hash.bits()) * self.buckets.len() as u64) >> HASH_BITS;
         prefetch(self.buckets.as_ptr().wrapping_add(bucket as usize));
     }
@@ -397,6 +386,12 @@ impl Queues {
         if self.was_full && self.policy == Policy::S3Fifo {
             self.ghosts.prefetch(hash);
         }
+    }
+
+    /// Whether there is so much here that the processor does not have it at hand.
+    #[inline]
+    pub(crate) fn is_long(&self) -> bool {
+        self.main.span > LONG
     }
 
     /// Starts to fetch what queuing this place will write.
@@ -542,9 +537,9 @@ impl Queues {
         (ring, (position & !IN_SMALL) as usize)
     }
 
-    /// Takes out the entry that is to be evicted.
+    /// Takes out the entry that is to be evicted, and gives its hash with it.
     #[inline(always)]
-    pub(crate) fn pop_victim(&mut self, marks: &impl Marks) -> Option<u32> {
+    pub(crate) fn pop_victim(&mut self, marks: impl Marks) -> Option<(u32, Hash)> {
         match self.policy {
             Policy::Lru => self.pop_second_chance(marks),
             Policy::S3Fifo => self.pop_s3(marks),
@@ -552,20 +547,21 @@ impl Queues {
     }
 
     #[inline(always)]
-    fn pop_second_chance(&mut self, marks: &impl Marks) -> Option<u32> {
-        for _ in 1..SEARCH {
+    fn pop_second_chance(&mut self, marks: impl Marks) -> Option<(u32, Hash)> {
+        for step in 1..=SEARCH {
             let place = self.main.pop()?;
             self.main.read_ahead(marks, None);
-            if marks.mark(place) == 0 {
-                return Some(place);
+            let (mark, hash) = marks.look(place);
+            if mark == 0 || step == SEARCH {
+                return Some((place, hash));
             }
             marks.set_mark(place, 0);
             self.main.push(place, &mut self.positions);
         }
-        self.main.pop()
+        None
     }
 
-    fn pop_s3(&mut self, marks: &impl Marks) -> Option<u32> {
+    fn pop_s3(&mut self, marks: impl Marks) -> Option<(u32, Hash)> {
         self.was_full = true;
         for step in 1..=SEARCH {
             let whole = self.main.weight + self.small.weight;
@@ -578,12 +574,12 @@ impl Queues {
             let place = ring.pop()?;
             ring.weight -= marks.weight(place);
             ring.read_ahead(marks, (from == Queue::Small).then_some(&self.ghosts));
-            let mark = marks.mark(place);
+            let (mark, hash) = marks.look(place);
             if mark < needed || step == SEARCH {
                 if from == Queue::Small {
-                    self.ghosts.add(marks.hash(place));
+                    self.ghosts.add(hash);
                 }
-                return Some(place);
+                return Some((place, hash));
             }
             // Of the small queue, it has proved itself and starts anew; of the main queue, one use is used up.
             marks.set_mark(place, if from == Queue::Small { 0 } else { mark - 1 });

@@ -81,6 +81,12 @@ impl<K, V> Node<K, V> {
         self.hash_and_mark.load(Relaxed) & MAX_MARK
     }
 
+    #[inline]
+    pub(crate) fn mark_and_hash(&self) -> (u32, Hash) {
+        let word = self.hash_and_mark.load(Relaxed);
+        (word & MAX_MARK, Hash::from_bits(word >> (32 - HASH_BITS)))
+    }
+
     /// Counts a use. Writes only where the mark is below `most`: a hot node's line stays shared.
     #[inline]
     pub(crate) fn raise_mark(&self, most: u32) {

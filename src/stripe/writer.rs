@@ -66,6 +66,13 @@ pub(crate) struct Entry<K, V> {
     pub(crate) keeps_time: bool,
 }
 
+impl<K, V> From<Entry<K, V>> for NewNode<K, V> {
+    #[inline]
+    fn from(Entry { hash, key, value, deadline, .. }: Entry<K, V>) -> Self {
+        Self { hash, key, value, deadline }
+    }
+}
+
 /// What the caller of a write has seen, and what has to be so still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expect {
@@ -132,6 +139,10 @@ pub(crate) struct Writer<K, V> {
     pub(super) credit: i64,
     /// How many writes may still go the fast way; see `fast.rs`.
     pub(super) ease: u32,
+    /// How many might when that was asked last.
+    pub(super) ease_given: u32,
+    /// Whether this stripe evicts for what it puts in, and does not have others give; asked when `ease` was.
+    pub(super) pays: bool,
     pub(super) counts: Counts,
     pub(super) queues: Queues,
     pub(super) places: Places<K, V>,
@@ -165,6 +176,8 @@ impl<K, V> Writer<K, V> {
         Self {
             credit: 0,
             ease: 0,
+            ease_given: 0,
+            pays: false,
             queues,
             places,
             limbo: Limbo::new(settings.batch),
@@ -221,10 +234,13 @@ pub(super) struct Locked<'a, K, V> {
 impl<'a, K, V> Locked<'a, K, V> {
     pub(super) fn new(
         stripe: &'a Stripe<K, V>,
-        writer: MutexGuard<'a, Writer<K, V>>,
+        mut writer: MutexGuard<'a, Writer<K, V>>,
         context: Context<'a>,
         aftermath: &'a mut Aftermath<K, V>,
     ) -> Self {
+        let fast = writer.ease_given - writer.ease;
+        writer.ease_given = writer.ease;
+        writer.limbo.count_writes(fast);
         Self { stripe, context, aftermath, promptly: false, writer }
     }
 
@@ -241,8 +257,8 @@ impl<'a, K, V> Locked<'a, K, V> {
     #[inline]
     pub(super) fn find(&self, hash: Hash, is_key: impl Fn(&K) -> bool, expect: Expect) -> Option<Slot> {
         match expect {
-            Expect::Place(place) => self.table().find(hash, |candidate| candidate == place),
-            _ => self.table().find(hash, |place| is_key(self.node(place).key())),
+            Expect::Place(place) => self.buckets().find(hash, |candidate| candidate == place),
+            _ => self.buckets().find(hash, |place| is_key(self.node(place).key())),
         }
     }
 
@@ -407,7 +423,7 @@ impl<'a, K, V> Locked<'a, K, V> {
     /// Takes an entry that left its queue out of the table.
     #[inline(always)]
     pub(super) fn unfile(&self, place: u32, node: &Node<K, V>) {
-        self.table().take_out(node.hash(), place);
+        self.buckets().take_out(node.hash(), place);
     }
 
     /// Lets go of an entry that is in no queue and no slot any more.
@@ -470,10 +486,9 @@ impl<'a, K, V> Locked<'a, K, V> {
     /// Fills a place and gives it its weight and deadline; it is in no slot and no queue yet.
     #[inline(always)]
     pub(super) fn prepare(&mut self, entry: Entry<K, V>) -> u32 {
-        let Entry { hash, key, value, weight, deadline, limit, .. } = entry;
+        let Entry { weight, deadline, limit, .. } = entry;
         let writer = &mut *self.writer;
-        let new = NewNode { hash, key, value, deadline };
-        let place = self.stripe.fill(&mut writer.places, &writer.queues, new);
+        let place = self.stripe.fill(&mut writer.places, &writer.queues, entry.into());
         if self.context.budget.unit == Unit::Bytes {
             writer.weights.set(place, weight);
             writer.weight += weight;
@@ -647,6 +662,8 @@ impl<K, V> Drop for Locked<'_, K, V> {
         if self.writer.credit > 2 * quantum as i64 {
             self.return_credit(quantum);
         }
+        self.writer.pays = !self.is_poor();
         self.writer.ease = self.stripe.ease(&self.writer);
+        self.writer.ease_given = self.writer.ease;
     }
 }

@@ -46,7 +46,7 @@ impl<K, V> Stripe<K, V> {
         let new = entry.take().expect("looked at above");
         // Nothing below runs the user's code, so nothing can stop between the steps. Making ready may
         // have expired the old entry.
-        let slot = keep.and_then(|place| locked.table().find(hash, |candidate| candidate == place));
+        let slot = keep.and_then(|place| locked.buckets().find(hash, |candidate| candidate == place));
         let (place, written) = match (slot, old) {
             (Some(slot), Some((_, true))) => (locked.link_over(slot, new, RemovalCause::Expired), Written::Inserted),
             (Some(slot), _) => (locked.link_over(slot, new, RemovalCause::Replaced), Written::Updated),
@@ -78,7 +78,7 @@ impl<K, V> Stripe<K, V> {
         let slot = found?;
         let node = locked.node(slot.place);
         let alive = !is_expired(node.deadline(), context.now);
-        locked.table().remove(hash, slot);
+        locked.buckets().remove(hash, slot);
         let weight = locked.queue_weight(slot.place);
         locked.writer.queues.remove(slot.place, weight);
         locked.retire(slot.place, node, if alive { cause } else { RemovalCause::Expired });
@@ -129,7 +129,7 @@ impl<K, V> Stripe<K, V> {
         }
         let mut aftermath = Aftermath::new();
         let mut locked = self.lock(context, &mut aftermath);
-        if locked.table().find(node.hash(), |candidate| candidate == place).is_none() {
+        if locked.buckets().find(node.hash(), |candidate| candidate == place).is_none() {
             return;
         }
         if self.settings.exact {
