@@ -414,7 +414,7 @@ impl<K, V> Marks for View<'_, K, V> {
         self.node(place).set_mark(mark);
     }
 
-    #[inline]
+    #[inline(always)]
     fn weight(self, place: u32) -> u64 {
         self.stripe.queue_weight(self.weights.get(place))
     }

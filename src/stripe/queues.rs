@@ -271,48 +271,66 @@ impl Ring {
 /// makes room for the next. Two bytes each: an entry that never was here is taken for a ghost once
 /// in 8,000 times. (Against an exact queue of ghosts: no difference in hit ratio.)
 pub(crate) struct Ghosts {
-    buckets: Box<[[u16; 8]]>,
+    buckets: Box<[GhostBucket]>,
 }
+
+/// Eight fingerprints of two bytes, the youngest lowest; 0 where there is none.
+pub(crate) type GhostBucket = u128;
+
+/// In each of a bucket's fingerprints the lowest bit, ...
+const LOWEST: GhostBucket = GhostBucket::MAX / 0xffff;
+
+/// ... and the highest.
+const HIGHEST: GhostBucket = LOWEST << 15;
 
 impl Ghosts {
     fn new(ghosts: usize) -> Self {
-        Self { buckets: vec![[0; 8]; ghosts.div_ceil(8)].into() }
+        Self { buckets: vec![0; ghosts.div_ceil(8)].into() }
     }
 
     fn capacity(&self) -> usize {
         self.buckets.len() * 8
     }
 
-    /// The bucket and the fingerprint of a hash; 0 is no fingerprint.
     #[inline]
-    fn of(&mut self, hash: Hash) -> Option<(&mut [u16; 8], u16)> {
-        let bucket = (u64::from(hash.bits()) * self.buckets.len() as u64) >> HASH_BITS;
-        let fingerprint = (hash.bits() as u16).max(1);
-        self.buckets.get_mut(bucket as usize).map(|bucket| (bucket, fingerprint))
+    fn at(&self, hash: Hash) -> usize {
+        ((u64::from(hash.bits()) * self.buckets.len() as u64) >> HASH_BITS) as usize
+    }
+
+    /// Not 0, since a hash's tag is not.
+    #[inline]
+    fn fingerprint(hash: Hash) -> u16 {
+        hash.bits() as u16
     }
 
     /// Starts to fetch what letting go of this hash will write, or its coming back will read.
     #[inline]
     pub(crate) fn prefetch(&self, hash: Hash) {
-        let bucket = (u64::from(hash.bits()) * self.buckets.len() as u64) >> HASH_BITS;
-        prefetch(self.buckets.as_ptr().wrapping_add(bucket as usize));
+        prefetch(self.buckets.as_ptr().wrapping_add(self.at(hash)));
     }
 
     #[inline]
     fn add(&mut self, hash: Hash) {
-        if let Some((bucket, fingerprint)) = self.of(hash) {
-            bucket.copy_within(0..7, 1);
-            bucket[0] = fingerprint;
+        let at = self.at(hash);
+        if let Some(bucket) = self.buckets.get_mut(at) {
+            *bucket = *bucket << 16 | GhostBucket::from(Self::fingerprint(hash));
         }
     }
 
     /// Whether this hash was let go lately; its ghost is gone then.
     #[inline]
     fn take(&mut self, hash: Hash) -> bool {
-        let Some((bucket, fingerprint)) = self.of(hash) else { return false };
-        let Some(at) = bucket.iter().position(|&ghost| ghost == fingerprint) else { return false };
-        bucket.copy_within(at + 1.., at);
-        bucket[7] = 0;
+        let at = self.at(hash);
+        let Some(bucket) = self.buckets.get_mut(at) else { return false };
+        let four = u64::from(Self::fingerprint(hash)) * LOWEST as u64;
+        let difference = *bucket ^ (GhostBucket::from(four) << 64 | GhostBucket::from(four));
+        // The lowest of these bits is where a fingerprint is the same; others may be where one is not, by a borrow.
+        let same = difference.wrapping_sub(LOWEST) & !difference & HIGHEST;
+        if same == 0 {
+            return false;
+        }
+        let younger = (1 << (same.trailing_zeros() / 16 * 16)) - 1;
+        *bucket = *bucket & younger | *bucket >> 16 & !younger;
         true
     }
 }
@@ -464,12 +482,12 @@ impl Queues {
     }
 
     /// What to install for [`Want::Ghosts`].
-    pub(crate) fn new_ghosts(ghosts: usize) -> Box<[[u16; 8]]> {
+    pub(crate) fn new_ghosts(ghosts: usize) -> Box<[GhostBucket]> {
         Ghosts::new(ghosts).buckets
     }
 
     /// Takes other, empty ghosts: the old ones' buckets can't be told from a fingerprint.
-    pub(crate) fn install_ghosts(&mut self, buckets: Box<[[u16; 8]]>, smaller: bool) -> Box<[[u16; 8]]> {
+    pub(crate) fn install_ghosts(&mut self, buckets: Box<[GhostBucket]>, smaller: bool) -> Box<[GhostBucket]> {
         if (buckets.len() > self.ghosts.buckets.len()) == smaller {
             return buckets;
         }
@@ -618,5 +636,38 @@ impl Queues {
             assert_eq!(filled, len, "slots outside of the span are empty");
         }
         assert!(self.main.slots.len() >= self.len(), "the main ring has room for all");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ghosts_are_the_last_eight_of_a_bucket() {
+        let mut ghosts = Ghosts::new(8);
+        // The youngest first.
+        let mut expected: Vec<Hash> = Vec::new();
+        let mut state = 7_u32;
+        let mut taken = 0;
+        for _ in 0..10_000 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            // Few different ones, that differ by little, so that many come back and are here more than once.
+            let hash = Hash::new(1 + (state >> 28));
+            if state & 0x100_0000 == 0 {
+                ghosts.add(hash);
+                expected.insert(0, hash);
+                expected.truncate(8);
+            } else {
+                let at = expected.iter().position(|&ghost| ghost == hash);
+                assert_eq!(ghosts.take(hash), at.is_some());
+                if let Some(at) = at {
+                    expected.remove(at);
+                    taken += 1;
+                }
+            }
+        }
+        assert!(taken > 1_000);
+        assert!(!Ghosts::new(0).take(Hash::new(1)), "without ghosts nothing comes back");
     }
 }

@@ -4,7 +4,7 @@
 //! allocates the [`Supply`], hands it in, and writes again.
 
 use super::index::Table;
-use super::queues::{Queue, Queues, Want};
+use super::queues::{GhostBucket, Queue, Queues, Want};
 use super::slab::Chunk;
 use super::wheel::Link;
 
@@ -53,7 +53,7 @@ pub(crate) enum Supply<K, V> {
     },
     Table(Box<Table>),
     Ring(Queue, Box<[u32]>),
-    Ghosts(Box<[[u16; 8]]>),
+    Ghosts(Box<[GhostBucket]>),
     Links(u32, Box<[Link]>),
 }
 
