@@ -15,7 +15,7 @@ use super::writer::{Entry, Writer};
 use crate::budget::Budget;
 
 /// The most writes that go the fast way before one goes the general way.
-const MOST: usize = 32;
+const MOST: usize = 64;
 
 impl<K, V> Stripe<K, V> {
     /// Puts an entry in, or gives it back where that takes more than is at hand: then nothing has been changed. O(1).

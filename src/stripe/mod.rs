@@ -67,6 +67,7 @@ pub(crate) use self::supply::{Need, Supply};
 pub(crate) use self::writer::{Entry, Expect, Written};
 
 use self::index::{Buckets, Table};
+use self::limbo::BATCH;
 use self::processor::prefetch;
 use self::queues::{Marks, Policy, Queues};
 use self::slab::{NewNode, Places, Published, Slab};
@@ -481,6 +482,7 @@ impl<'a, K, V> Locked<'a, K, V> {
 
     #[inline(never)]
     fn drain_ready(&mut self, most: usize) {
+        let most = if self.frees_without_look() { most.max(BATCH) } else { most };
         let mut ready = SmallVec::new();
         self.writer.limbo.take_ready(most, &mut ready);
         for _ in 0..most.min(self.writer.limbo.held()) {
@@ -496,15 +498,19 @@ impl<'a, K, V> Locked<'a, K, V> {
         }
     }
 
+    /// Whether what is ready holds nothing to drop or to count, and is not lent.
+    fn frees_without_look(&self) -> bool {
+        self.stripe.is_plain && !self.stripe.slab.has_lent() && !std::mem::needs_drop::<(K, V)>()
+    }
+
     /// Frees places that are ready, and gives what was behind them and how many they are; sets those aside that are lent.
     #[inline]
     fn recycle_all(&mut self, ready: &[u32]) -> (u64, u64) {
-        let has_lent = self.stripe.slab.has_lent();
-        if self.stripe.is_plain && !has_lent && !std::mem::needs_drop::<(K, V)>() {
-            // There is nothing to look at.
+        if self.frees_without_look() {
             self.writer.places.give_all_back(ready);
             return (0, ready.len() as u64);
         }
+        let has_lent = self.stripe.slab.has_lent();
         let (mut bytes, mut entries) = (0, 0);
         for &place in ready {
             if has_lent && self.node(place).is_held() {
