@@ -8,8 +8,10 @@
 //! large cache a look-up is mostly waiting for memory. Here a pin is a plain store to a word of the thread's own, and who
 //! retires pays for the order instead, once for a batch of 64 entries or more, by `membarrier`: that has every other
 //! running thread of the process execute a full barrier. (On a machine where a locked instruction takes 2.4 ns a look-up
-//! among a million entries took three quarters of the time; `membarrier` took 0.1 microseconds alone, and 0.5 to 1.5 where
-//! another thread ran.) Where the system has no such call, crossbeam-epoch serves: see [`crate::sync`].
+//! among a million entries took three quarters of the time; `membarrier` took 0.1 microseconds alone, and 0.5 to 5 where
+//! another thread ran, which it has to interrupt.) The more it costs the more batches wait for one: with one for each
+//! batch two threads that inserted spent a third of their time there. Where the system has no such call, crossbeam-epoch
+//! serves: see [`crate::sync`].
 //!
 //! # Why it is right
 //!
@@ -28,15 +30,18 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 use std::sync::atomic::compiler_fence;
+use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
 use rustix::thread::{MembarrierCommand, membarrier};
 
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering::*, fence, statics};
 
-/// Batches that are waited for with one barrier, where there are as many threads: the more threads there are the more a
-/// barrier costs, and the more often one is asked for.
-const TOGETHER: usize = 4;
+/// A barrier may cost so many nanoseconds for each batch that is waited for with it, ...
+const NANOS_PER_BATCH: usize = 256;
+
+/// ... but more batches than this are not made to wait for one another.
+const MOST_TOGETHER: usize = 16;
 
 /// Elements for which the lists here keep memory when they are empty.
 const KEPT: usize = 64;
@@ -108,8 +113,8 @@ statics! {
 
     static PARTICIPANTS: Mutex<Participants> = Mutex::new(Participants { all: Vec::new(), idle: Vec::new() });
 
-    /// How many there are, to be asked without the lock.
-    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    /// How many batches are to be waited for with the next barrier, by what the last one has cost. Relaxed: a guess.
+    static TOGETHER: AtomicUsize = AtomicUsize::new(1);
 
     /// Flags for which no grace period has begun.
     static PENDING: Mutex<Vec<Arc<AtomicBool>>> = Mutex::new(Vec::new());
@@ -122,7 +127,14 @@ statics! {
 /// it could: a process may forbid itself the call later on; then nothing more is freed.
 fn heavy_barrier() -> bool {
     fence(SeqCst);
-    !IS_ASYMMETRIC.load(Relaxed) || membarrier(MembarrierCommand::PrivateExpedited).is_ok()
+    if !IS_ASYMMETRIC.load(Relaxed) {
+        return true;
+    }
+    let start = Instant::now();
+    let is_done = membarrier(MembarrierCommand::PrivateExpedited).is_ok();
+    let nanos = usize::try_from(start.elapsed().as_nanos()).unwrap_or(usize::MAX);
+    TOGETHER.store((nanos / NANOS_PER_BATCH).clamp(1, MOST_TOGETHER), Relaxed);
+    is_done
 }
 
 struct Participants {
@@ -147,7 +159,6 @@ impl Participants {
         let fenced = if IS_ASYMMETRIC.load(Relaxed) { 0 } else { FENCED };
         let participant = Box::leak(Box::new(Participant(CachePadded::new(AtomicU64::new(fenced)))));
         participants.all.push(participant);
-        THREADS.store(participants.all.len(), Relaxed);
         participant
     }
 
@@ -300,7 +311,7 @@ impl Grace {
 pub(crate) fn when_all_have_left(flags: impl IntoIterator<Item = Arc<AtomicBool>>, urgent: bool) {
     let mut pending = PENDING.lock();
     pending.extend(flags);
-    let is_time = urgent || pending.len() >= THREADS.load(Relaxed).clamp(1, TOGETHER);
+    let is_time = urgent || pending.len() >= TOGETHER.load(Relaxed);
     drop(pending);
     if is_time {
         // Who holds the lock is at it.
