@@ -91,7 +91,7 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
     }
 
     /// Looks up, counts, and records a use.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find_and_use<'p, Q>(&'p self, key: &Q, at: Location, pin: &'p Pin) -> Option<&'p Node<K, F::Stored>>
     where
         Q: Equivalent<K> + ?Sized,

@@ -54,7 +54,8 @@ impl Hash {
     /// Takes the low 30 bits; the last one is set where there would be no tag.
     #[inline]
     pub(crate) fn new(bits: u32) -> Self {
-        Self(bits & ((1 << HASH_BITS) - 1) | u32::from(bits as u8 == 0))
+        let bits = bits & ((1 << HASH_BITS) - 1);
+        Self(bits + u32::from(bits as u8 == 0))
     }
 
     /// Those that [`Hash::bits`] gave.
@@ -308,11 +309,14 @@ impl Buckets<'_> {
         let mut at = home;
         loop {
             let bucket = &self.0[at];
-            for slot in bucket.tagged(hash.tag()) {
+            let Slots(mut left) = bucket.tagged(hash.tag());
+            while left != 0 {
+                let slot = left.trailing_zeros() as usize;
                 let place = bucket.places[slot].load(Acquire);
                 if accept(place) {
                     return Some(Slot { bucket: at, slot, place });
                 }
+                left &= left - 1;
             }
             // Of an entry that was filed before this look-up began, the count is in our past. Acquire: who sees that an
             // entry is gone by a count that was lowered for it sees the tag cleared ever after.
