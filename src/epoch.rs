@@ -50,14 +50,14 @@ const KEPT: usize = 64;
 const DEPTH: u64 = BORROWED - 1;
 
 /// ... beside a bit that is set while the word serves a thread that is being torn down ...
-const BORROWED: u64 = 1 << 30;
+const BORROWED: u64 = 1 << 29;
 
 /// ... and one that is set where a pin has to be fenced, since nobody can have this thread execute a barrier ...
-const FENCED: u64 = 1 << 31;
+const FENCED: u64 = 1 << 30;
 
-/// ... and the upper half counts how often the thread has left. Should it come round to the same number just when it is
+/// ... and the bits above count how often the thread has left. Should it come round to the same number just when it is
 /// looked at, the thread is taken to be inside still, which does no harm.
-const LEFT: u64 = 1 << 32;
+const LEFT: u64 = 1 << 31;
 
 /// The word of a thread. It outlives the thread, and serves another one then: there are as many as there ever were threads
 /// at a time.
@@ -280,7 +280,7 @@ impl Grace {
 
     /// Looks who has left; sets the flags when all have. Whether it is over.
     fn end(&mut self) -> bool {
-        // A nested pin changes the word, but not the upper half.
+        // A nested pin changes the word, but not that count.
         let has_left = |(participant, word): &(&Participant, u64)| (participant.0.load(Acquire) ^ word) >= LEFT;
         while self.inside.last().is_some_and(has_left) {
             self.inside.pop();

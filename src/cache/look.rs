@@ -16,12 +16,20 @@ use crate::form::Form;
 use crate::iter::Ref;
 use crate::operation::Operation;
 use crate::stripe::{self, Aftermath, Expect, Held, Node, RemovalCause, Stripe};
-use crate::sync::{Pin, pin};
+use crate::sync::{PIN_IS_FENCED, Pin, pin};
 
 /// Keys looked up at a time by [`Cache::get_many`]: as many as the processor can fetch ahead of use.
 const TOGETHER: usize = 32;
 
 impl<K, V> Core<K, V> {
+    /// Starts to fetch what a look-up reads first, where it would have to wait for the pin.
+    #[inline]
+    pub(crate) fn prefetch_before_pin(&self, at: Location) {
+        if PIN_IS_FENCED {
+            self.stripes[at.stripe].prefetch_bucket(at.hash);
+        }
+    }
+
     #[inline]
     fn count_lookup(&self, hit: bool) {
         if let Some(lookups) = &self.lookups {
@@ -97,12 +105,12 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         Q: Equivalent<K> + ?Sized,
     {
         let stripe = &self.core.stripes[at.stripe];
-        let Some((place, node)) = self.find_in(stripe, key, at.hash, pin) else {
+        let Some((_, node)) = self.find_in(stripe, key, at.hash, pin) else {
             self.core.count_lookup(false);
             return None;
         };
         self.core.count_lookup(true);
-        stripe.record_use(place, node, &self.core.budget, || self.core.time.now());
+        stripe.record_use(node, &self.core.budget, || self.core.time.now());
         Some(node)
     }
 
@@ -155,7 +163,7 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         V: Clone,
     {
         let at = self.locate(key);
-        self.core.stripes[at.stripe].prefetch_before_pin(at.hash);
+        self.core.prefetch_before_pin(at);
         let pin = pin();
         let node = self.find_and_use(key, at, &pin)?;
         if let Some(value) = self.at_hand(node) {
@@ -276,7 +284,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> Cache<K, V, S> {
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let at = self.locate(key);
-        self.core.stripes[at.stripe].prefetch_before_pin(at.hash);
+        self.core.prefetch_before_pin(at);
         let pin = pin();
         self.find_and_use(key, at, &pin).map(|node| read(node.value()))
     }

@@ -40,7 +40,7 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
     fn look_at_age(&self, key: &K) -> Look<'_, K, V, F> {
         let (at, time) = (self.locate(key), &self.core.time);
         let stripe = &self.core.stripes[at.stripe];
-        stripe.prefetch_before_pin(at.hash);
+        self.core.prefetch_before_pin(at);
         let pin = pin();
         let Some(node) = self.find_and_use(key, at, &pin) else { return Look::Nothing };
         let is_due = |due| !time.is_surely_before(due) && time.now() >= due;

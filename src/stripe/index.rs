@@ -304,7 +304,13 @@ impl Buckets<'_> {
     /// The first place filed under this hash that the caller accepts. O(1) at usual loads; may be
     /// called at any time by any thread.
     #[inline(always)]
-    pub(crate) fn find(self, hash: Hash, mut accept: impl FnMut(u32) -> bool) -> Option<Slot> {
+    pub(crate) fn find(self, hash: Hash, accept: impl Fn(u32) -> bool) -> Option<Slot> {
+        self.find_map(hash, |place| accept(place).then_some(())).map(|(slot, ())| slot)
+    }
+
+    /// As [`Buckets::find`], with what the caller makes of the place.
+    #[inline(always)]
+    pub(crate) fn find_map<T>(self, hash: Hash, accept: impl Fn(u32) -> Option<T>) -> Option<(Slot, T)> {
         let home = self.home(hash);
         let mut at = home;
         loop {
@@ -313,8 +319,8 @@ impl Buckets<'_> {
             while left != 0 {
                 let slot = left.trailing_zeros() as usize;
                 let place = bucket.places[slot].load(Acquire);
-                if accept(place) {
-                    return Some(Slot { bucket: at, slot, place });
+                if let Some(accepted) = accept(place) {
+                    return Some((Slot { bucket: at, slot, place }, accepted));
                 }
                 left &= left - 1;
             }

@@ -73,7 +73,7 @@ use self::queues::{Marks, Policy, Queues};
 use self::slab::{NewNode, Places, Published, Slab};
 use self::writer::{Locked, UPKEEP, Weights, Writer};
 use crate::budget::{Budget, Unit};
-use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering::Relaxed, PIN_IS_FENCED, Pin};
+use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering::Relaxed, Pin};
 
 /// What all stripes of a cache have in common.
 #[derive(Clone, Copy, Debug)]
@@ -189,16 +189,11 @@ impl<K, V> Stripe<K, V> {
         hash: Hash,
         is_key: impl Fn(&K) -> bool,
     ) -> Option<(u32, &'p Node<K, V>)> {
-        let mut found = None;
-        self.table.load(pin).buckets().find(hash, |place| {
+        let found = self.table.load(pin).buckets().find_map(hash, |place| {
             let node = self.node(place, pin);
-            let is_found = is_key(node.key());
-            if is_found {
-                found = Some((place, node));
-            }
-            is_found
-        })?;
-        found
+            is_key(node.key()).then_some(node)
+        });
+        found.map(|(slot, node)| (slot.place, node))
     }
 
     /// The node of a key that has not expired. O(1); takes no lock; asks for the time only if the node
@@ -264,20 +259,20 @@ impl<K, V> Stripe<K, V> {
     /// Counts a hit as a use of the node. Takes the lock only where the order is exact, or where a
     /// hit puts off the deadline and that has moved by more than a 64th of the idle time.
     #[inline]
-    pub(crate) fn record_use(&self, place: u32, node: &Node<K, V>, budget: &Budget, clock: impl Fn() -> u64) {
+    pub(crate) fn record_use(&self, node: &Node<K, V>, budget: &Budget, clock: impl Fn() -> u64) {
         // One question in most hits, whatever the answer is for.
         if node.mark() < self.busy_below {
             node.raise_mark(self.most_marks);
             if self.hits_renew {
-                self.renew_by(place, node, budget, clock);
+                self.renew_by(node, budget, clock);
             }
         }
     }
 
     #[cold]
-    fn renew_by(&self, place: u32, node: &Node<K, V>, budget: &Budget, clock: impl Fn() -> u64) {
+    fn renew_by(&self, node: &Node<K, V>, budget: &Budget, clock: impl Fn() -> u64) {
         let now = if self.settings.idle == 0 { 0 } else { clock() };
-        self.renew(place, node, Context { budget, now, overdraw: false });
+        self.renew(node, Context { budget, now, overdraw: false });
     }
 
     /// Lends a node that was found under this pin beyond it.
@@ -295,14 +290,6 @@ impl<K, V> Stripe<K, V> {
     pub(crate) fn prefetch_bucket(&self, hash: Hash) {
         // Relaxed: the two need not even be of the same table.
         index::prefetch_bucket((self.buckets.load(Relaxed), self.bucket_count.load(Relaxed)), hash);
-    }
-
-    /// The same before a pin is taken that would hold the look-up up.
-    #[inline]
-    pub(crate) fn prefetch_before_pin(&self, hash: Hash) {
-        if PIN_IS_FENCED {
-            self.prefetch_bucket(hash);
-        }
     }
 
     /// Starts to fetch the node that a look-up of `hash` will most likely find.

@@ -120,7 +120,7 @@ impl<K, V> Stripe<K, V> {
 
     /// What a hit does where it does more than raise the mark.
     #[cold]
-    pub(super) fn renew(&self, place: u32, node: &Node<K, V>, context: Context<'_>) {
+    pub(super) fn renew(&self, node: &Node<K, V>, context: Context<'_>) {
         let idle = self.settings.idle;
         let deadline = node.deadline();
         let puts_off = idle != 0 && !is_final(deadline) && deadline.saturating_sub(context.now) < idle - idle / 64;
@@ -129,9 +129,8 @@ impl<K, V> Stripe<K, V> {
         }
         let mut aftermath = Aftermath::new();
         let mut locked = self.lock(context, &mut aftermath);
-        if locked.buckets().find(node.hash(), |candidate| candidate == place).is_none() {
-            return;
-        }
+        let is_it = |candidate| std::ptr::eq(locked.node(candidate), node);
+        let Some(Slot { place, .. }) = locked.buckets().find(node.hash(), is_it) else { return };
         if self.settings.exact {
             locked.writer.queues.renew(place);
         }

@@ -110,7 +110,7 @@ impl ServerCache {
     pub fn read<R>(&self, key: &[u8], read: impl FnOnce(Hit<'_>) -> R) -> Option<R> {
         let Shared { cache, counts, .. } = &*self.shared;
         let at = cache.locate(key);
-        cache.core.stripes[at.stripe].prefetch_before_pin(at.hash);
+        cache.core.prefetch_before_pin(at);
         let gone_below = self.shared.gone_below();
         counts.count(Counter::CmdGet);
         let pin = pin();
