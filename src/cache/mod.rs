@@ -247,12 +247,12 @@ impl<K, V, S, F: Form<K, V>> Cache<K, V, S, F> {
         let rejected = self.core.rejected.load(Relaxed);
         let mut stats = Stats { hits, misses, rejected, bytes, retired_bytes, ..Stats::default() };
         for stripe in &self.core.stripes {
-            let (counts, entries) = stripe.counts();
+            let (counts, others, entries) = stripe.counts();
             stats.inserts += counts.inserts;
-            stats.updates += counts.updates;
+            stats.updates += others.updates;
             stats.evictions += counts.evictions;
-            stats.expirations += counts.expirations;
-            stats.removals += counts.removals;
+            stats.expirations += others.expirations;
+            stats.removals += others.removals;
             stats.entries += entries as u64;
         }
         self.core.loads.add_to(&mut stats);

@@ -30,7 +30,7 @@ impl<K, V> Stripe<K, V> {
             return Err(entry);
         }
         let mut writer = self.writer.lock();
-        let Writer { credit, ease, pays, counts, queues, places, limbo, weights, .. } = &mut *writer;
+        let Writer { credit, ease, pays, counts, other_counts, queues, places, limbo, weights, .. } = &mut *writer;
         if *ease == 0 {
             return Err(entry);
         }
@@ -47,7 +47,7 @@ impl<K, V> Stripe<K, V> {
             view.node(place).set_mark(mark.min(self.most_marks));
             view.buckets.replace(slot, place);
             limbo.retire(old, 0);
-            counts.updates += 1;
+            other_counts.updates += 1;
         } else {
             if *credit <= 0 {
                 // Evicts one entry, if this stripe pays. What nobody has drawn is drawn by the general write.
@@ -72,11 +72,11 @@ impl<K, V> Stripe<K, V> {
     }
 
     /// How many entries should be put in without anything but the budget being asked.
-    pub(super) fn ease(&self, writer: &Writer<K, V>) -> u32 {
+    pub(super) fn ease(&self, writer: &Writer<K, V>) -> u16 {
         if writer.queues.want().is_some() {
             return 0;
         }
-        MOST.min(writer.queues.ample_room()).min(self.most_ease(writer)) as u32
+        MOST.min(writer.queues.ample_room()).min(self.most_ease(writer)) as u16
     }
 
     /// How many can be: each may take a free place, a slot of the table and one of the main ring, and retire one place.

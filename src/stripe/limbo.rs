@@ -34,15 +34,15 @@ const OPEN_FOR: u32 = 4 * BATCH as u32;
 /// Batches for which the list of those that wait keeps memory.
 const FEW: usize = 4;
 
-// What every write changes comes first.
+// What every write changes comes last.
 #[repr(C)]
 struct Batch {
-    places: Vec<u32>,
-    weight: u64,
     /// Writes since its first place came in.
     writes: u32,
     tables: Vec<Unpublished<Table>>,
     left: Arc<AtomicBool>,
+    weight: u64,
+    places: Vec<u32>,
 }
 
 impl Batch {
@@ -78,9 +78,9 @@ pub(crate) struct HandedOver {
 }
 
 /// What has been retired in one stripe and is not yet free.
+// What every write changes comes last.
 #[repr(C)]
 pub(crate) struct Limbo {
-    open: Batch,
     /// Writes since one looked for what is ready.
     since_turn: u32,
     waiting: VecDeque<Batch>,
@@ -91,6 +91,13 @@ pub(crate) struct Limbo {
     spare: Option<Batch>,
     /// A batch of so many places or more is full.
     full_at: usize,
+    open: Batch,
+}
+
+#[cfg(test)]
+impl Limbo {
+    /// Every write of `fast.rs` changes something after this, and nothing before it.
+    pub(super) const CHANGED_FROM: usize = std::mem::offset_of!(Self, open.places);
 }
 
 impl Limbo {

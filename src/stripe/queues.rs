@@ -118,10 +118,9 @@ pub(crate) const HOLE: u32 = u32::MAX;
 /// Set in a position of the small queue.
 const IN_SMALL: u32 = 1 << 31;
 
-// In this order, as with all that every write changes: in as few cache lines as may be.
+// What every write changes comes first.
 #[repr(C)]
 struct Ring {
-    slots: Box<[u32]>,
     /// The oldest slot.
     head: u32,
     /// Slots from the head to the tail, holes among them.
@@ -130,6 +129,7 @@ struct Ring {
     tag: u32,
     /// What its places weigh together; kept for `S3Fifo` only, which alone asks.
     weight: u64,
+    slots: Box<[u32]>,
 }
 
 impl Ring {
@@ -346,6 +346,12 @@ pub(crate) struct Queues {
     was_full: bool,
     small: Ring,
     ghosts: Ghosts,
+}
+
+#[cfg(test)]
+impl Queues {
+    /// Every write to an `Lru` queue changes something before this, and nothing after it.
+    pub(super) const CHANGED_TO: usize = std::mem::offset_of!(Self, main.slots);
 }
 
 impl Queues {

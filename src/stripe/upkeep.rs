@@ -15,7 +15,7 @@ use super::queues::{Queue, Queues, Slack, Want};
 use super::slab::{Node, Places};
 use super::supply::{Columns, Need, Supply};
 use super::wheel::Wheel;
-use super::writer::{Counts, LEAST_CHUNK, Locked, UPKEEP};
+use super::writer::{Counts, LEAST_CHUNK, Locked, OtherCounts, UPKEEP};
 use super::{Context, Stripe};
 use crate::budget::Unit;
 use crate::sync::{Ordering::Relaxed, Pin};
@@ -156,9 +156,9 @@ impl<K, V> Stripe<K, V> {
     }
 
     /// What has happened here, and how many entries there are.
-    pub(crate) fn counts(&self) -> (Counts, usize) {
+    pub(crate) fn counts(&self) -> (Counts, OtherCounts, usize) {
         let writer = self.writer.lock();
-        (writer.counts, writer.queues.len())
+        (writer.counts, writer.other_counts, writer.queues.len())
     }
 
     /// What of the structures stays when there is but one entry.

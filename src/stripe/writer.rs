@@ -40,12 +40,16 @@ pub(super) const LEAST_CHUNK: u32 = 16;
 /// Entries that make room at once where places, not bytes, are what is lacking.
 const PLACES_AT_ONCE: usize = 64;
 
-/// What has happened in a stripe.
+/// What has happened in a stripe: to each entry that comes and goes, ...
 #[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
 pub(crate) struct Counts {
     pub(crate) inserts: u64,
     pub(crate) evictions: u64,
+}
+
+/// ... and what else.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OtherCounts {
     pub(crate) updates: u64,
     pub(crate) expirations: u64,
     pub(crate) removals: u64,
@@ -131,22 +135,24 @@ impl Weights {
     }
 }
 
-/// What writers change. What every write changes comes first, in as few cache lines as may be: when two cores write to
-/// the same stripes, these lines travel between them.
+/// What writers change. When two cores write to the same stripes, the cache lines that every write changes travel between
+/// them. So all that a write of `fast.rs` changes in here lies in two lines, with the lock in the first: see the test
+/// `what_every_write_changes_is_in_two_cache_lines`.
 #[repr(C)]
 pub(crate) struct Writer<K, V> {
     /// What of the budget this stripe may still spend.
     pub(super) credit: i64,
     /// How many writes may still go the fast way; see `fast.rs`.
-    pub(super) ease: u32,
+    pub(super) ease: u16,
     /// How many might when that was asked last.
-    pub(super) ease_given: u32,
+    pub(super) ease_given: u16,
     /// Whether this stripe evicts for what it puts in, and does not have others give; asked when `ease` was.
     pub(super) pays: bool,
     pub(super) counts: Counts,
     pub(super) queues: Queues,
-    pub(super) places: Places<K, V>,
     pub(super) limbo: Limbo,
+    pub(super) places: Places<K, V>,
+    pub(super) other_counts: OtherCounts,
     /// Loads under way for keys that were absent, or due, when they began; a write to such a key ends one.
     pub(super) loads: Vec<(Hash, u64)>,
     pub(super) next_load: u64,
@@ -190,6 +196,7 @@ impl<K, V> Writer<K, V> {
             table: table.allocated_bytes(),
             charged: 0,
             counts: Counts::default(),
+            other_counts: OtherCounts::default(),
             loads: Vec::new(),
             next_load: 0,
             columns,
@@ -240,7 +247,7 @@ impl<'a, K, V> Locked<'a, K, V> {
     ) -> Self {
         let fast = writer.ease_given - writer.ease;
         writer.ease_given = writer.ease;
-        writer.limbo.count_writes(fast);
+        writer.limbo.count_writes(fast.into());
         Self { stripe, context, aftermath, promptly: false, writer }
     }
 
@@ -442,9 +449,9 @@ impl<'a, K, V> Locked<'a, K, V> {
         writer.limbo.retire(place, weight);
         match cause {
             RemovalCause::Replaced => {}
-            RemovalCause::Removed => writer.counts.removals += 1,
+            RemovalCause::Removed => writer.other_counts.removals += 1,
             RemovalCause::Evicted => writer.counts.evictions += 1,
-            RemovalCause::Expired => writer.counts.expirations += 1,
+            RemovalCause::Expired => writer.other_counts.expirations += 1,
         }
         let charge = self.charge(weight);
         self.writer.credit += charge;
@@ -539,7 +546,7 @@ impl<'a, K, V> Locked<'a, K, V> {
         self.table().replace(slot, place, self.next_due());
         match cause {
             RemovalCause::Expired => self.writer.counts.inserts += 1,
-            _ => self.writer.counts.updates += 1,
+            _ => self.writer.other_counts.updates += 1,
         }
         self.retire(old, self.node(old), cause);
         place
@@ -665,5 +672,40 @@ impl<K, V> Drop for Locked<'_, K, V> {
         self.writer.pays = !self.is_poor();
         self.writer.ease = self.stripe.ease(&self.writer);
         self.writer.ease_given = self.writer.ease;
+    }
+}
+
+#[cfg(all(test, not(loom), target_pointer_width = "64"))]
+mod tests {
+    use std::mem::offset_of;
+
+    use super::*;
+
+    const LINE: usize = 64;
+
+    #[test]
+    fn what_every_write_changes_is_in_two_cache_lines() {
+        let settings = Settings {
+            policy: Policy::Lru,
+            exact: false,
+            unit: Unit::Entries,
+            entries: 100,
+            timed: false,
+            idle: 0,
+            refresh: 0,
+            batch: 1,
+            tell: false,
+        };
+        let stripe = Stripe::<u64, u64>::new(settings);
+        let lock = (&raw const stripe.writer).addr();
+        let writer = stripe.writer.data_ptr().addr();
+        let line_of = |offset| (writer + offset) / LINE;
+
+        let first = [lock / LINE, line_of(offset_of!(Writer<u64, u64>, queues) + Queues::CHANGED_TO - 1)];
+        let second = [
+            line_of(offset_of!(Writer<u64, u64>, limbo) + Limbo::CHANGED_FROM),
+            line_of(offset_of!(Writer<u64, u64>, places) + Places::<u64, u64>::CHANGED_TO - 1),
+        ];
+        assert!(first[0] == first[1] && second[0] == second[1], "{first:?}, {second:?}");
     }
 }

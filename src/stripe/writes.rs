@@ -84,7 +84,7 @@ impl<K, V> Stripe<K, V> {
         locked.retire(slot.place, node, if alive { cause } else { RemovalCause::Expired });
         if alive && cause == RemovalCause::Replaced {
             // By an entry that was not put in.
-            locked.writer.counts.removals += 1;
+            locked.writer.other_counts.removals += 1;
         }
         locked.promptly = true;
         locked.expire_due();
