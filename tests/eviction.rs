@@ -454,7 +454,7 @@ fn the_least_of_budgets_has_room_for_the_largest_entry_it_allows_and_all_that_is
             builder.time_to_live(Duration::from_secs(1)).time_to_idle(Duration::from_secs(1)).build()
         };
         let Err(BuildError::TooFewBytes { min, .. }) = build(1) else { panic!("a byte is not enough") };
-        for small in [0, 20] {
+        for small in 0..150 {
             let cache = build(min).unwrap();
             (0..small).for_each(|key| cache.insert(key, 0));
             let (max, case) = (most(&cache), format!("{policy:?}, laid out for {initial}, after {small} small ones"));

@@ -134,7 +134,7 @@ impl<K, V> Core<K, V> {
         self.weigh.as_ref().map_or(0, |weigh| weigh(key, value))
     }
 
-    /// What the cache's own structures take at the least.
+    /// What the cache's own structures take at the least, in a cache that is new.
     fn least_bytes(&self) -> u64 {
         self.stripes.iter().map(Stripe::least_bytes).sum()
     }
@@ -146,7 +146,8 @@ impl<K, V> Core<K, V> {
         if self.budget.unit == Unit::Entries || weight <= self.budget.limit() / 4 {
             return None;
         }
-        let max = self.budget.limit().saturating_sub(self.least_bytes());
+        let structures: u64 = self.stripes.iter().map(Stripe::lasting_bytes).sum();
+        let max = self.budget.limit().saturating_sub(structures);
         (weight > max).then_some(max)
     }
 }

@@ -467,6 +467,14 @@ impl<K, V> Places<K, V> {
         self.chunk_bytes + (recycled + chunks) as u64 + self.lasting_bytes()
     }
 
+    /// The list of chunks takes so many bytes for each number that was given.
+    pub(crate) const LIST_BYTES_PER_CHUNK: u64 = size_of::<Option<Chunk<K, V>>>() as u64;
+
+    /// The numbers of chunks that were given, up to the last one in use.
+    pub(crate) fn chunk_count(&self) -> usize {
+        self.chunks.len()
+    }
+
     /// The bytes of the lists that stay when chunks are given back.
     pub(crate) fn lasting_bytes(&self) -> u64 {
         self.directories.last().map_or(0, |last| 2 * size_of_val(&**last)) as u64

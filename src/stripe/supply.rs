@@ -40,6 +40,13 @@ impl Columns {
         let limits = if self.limits { 8 } else { 0 };
         4 + weights + links + limits
     }
+
+    /// The lists of their chunks take so many bytes for each.
+    pub(crate) fn list_bytes_per_chunk(self) -> u64 {
+        // An entry may get a deadline, and with it a link, at any time.
+        let columns = 2 + u64::from(self.weights) + u64::from(self.limits);
+        columns * size_of::<Box<[u32]>>() as u64
+    }
 }
 
 /// What was allocated for a [`Need`], and, when a stripe has taken its part, what is left to free.

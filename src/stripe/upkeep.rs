@@ -161,8 +161,24 @@ impl<K, V> Stripe<K, V> {
         (writer.counts, writer.other_counts, writer.queues.len())
     }
 
-    /// What of the structures stays when there is but one entry.
+    /// What of the structures there is when there is but one entry, and never were more.
     pub(crate) fn least_bytes(&self) -> u64 {
+        self.bytes_beside_one(0)
+    }
+
+    /// What of them stays when there is but one entry left, wherever it is: the lists that lead to nodes are as long as the
+    /// last one in use asks.
+    pub(crate) fn lasting_bytes(&self) -> u64 {
+        let writer = self.writer.lock();
+        // The entry may ask for another chunk first.
+        let chunks = writer.places.chunk_count() as u64 + 1;
+        let lists = chunks * (Places::<K, V>::LIST_BYTES_PER_CHUNK + writer.columns.list_bytes_per_chunk());
+        drop(writer);
+        self.bytes_beside_one(lists)
+    }
+
+    /// The structures beside one entry, with lists that lead to nodes of so many bytes, or some few.
+    fn bytes_beside_one(&self, lists: u64) -> u64 {
         let writer = self.writer.lock();
         let first = LEAST_CHUNK;
         // An entry may get a deadline at any time.
@@ -172,7 +188,8 @@ impl<K, V> Stripe<K, V> {
         let table = Table::bytes_for(2, self.settings.refresh != 0) * 3 / 2;
         let wants = [Want::Ring(Queue::Main, 24), Want::Ring(Queue::Small, 8), Want::Ghosts(56)];
         let queues: u64 = wants.into_iter().map(Queues::bytes_for).sum();
-        let lasting = writer.places.lasting_bytes().max(512) + Wheel::LIST_BYTES + Limbo::LASTING_BYTES;
+        let lists = (writer.places.lasting_bytes() + lists).max(512);
+        let lasting = lists + Wheel::LIST_BYTES + Limbo::LASTING_BYTES;
         size_of::<Self>() as u64 + nodes + table + queues + lasting
     }
 
