@@ -120,8 +120,9 @@ impl Time {
         }
     }
 
-    /// Whether it is so long before this time that a rough reading shows it. If not, it may be before it all the same.
-    #[inline]
+    /// Whether it is so long before this time that a rough reading shows it. If not, it may be before it all the same. Out
+    /// of line, so that look-ups of entries without a deadline have the registers to themselves.
+    #[inline(never)]
     pub(crate) fn is_surely_before(&self, deadline: u64) -> bool {
         match self {
             Self::System(system) => system.is_surely_before(deadline),

@@ -208,14 +208,15 @@ impl<K, V> Stripe<K, V> {
         clock: impl Fn() -> u64,
     ) -> Option<(u32, &'p Node<K, V>)> {
         let found = self.find(pin, hash, is_key)?;
-        if found.1.deadline() == 0 {
+        let deadline = found.1.deadline();
+        if deadline == 0 || is_surely_before(deadline) {
             return Some(found);
         }
         self.living(found, move || self.find(pin, hash, is_key), is_surely_before, clock)
     }
 
-    /// What was found, or what `find_again` finds, if that has not expired. Out of line, so that look-ups of entries
-    /// without a deadline have the registers to themselves.
+    /// What was found, or what `find_again` finds, if that has not expired.
+    #[cold]
     #[inline(never)]
     fn living<'p>(
         &'p self,
