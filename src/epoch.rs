@@ -46,6 +46,9 @@ const MOST_TOGETHER: usize = 16;
 /// Elements for which the lists here keep memory when they are empty.
 const KEPT: usize = 64;
 
+/// Batches that are waited for with one grace period where it needs no barrier.
+const FENCED_TOGETHER: usize = 4;
+
 /// Pins are counted in the lowest bits of a word ...
 const DEPTH: u64 = BORROWED - 1;
 
@@ -77,11 +80,13 @@ impl Participant {
         }
     }
 
-    /// Where it is nested, or nobody can have this thread execute a barrier.
+    /// Where it is nested, or the word is borrowed, or nobody can have this thread execute a barrier.
     #[cold]
     fn enter_otherwise(word: u64) {
         if word & (FENCED | DEPTH) == FENCED {
             fence(SeqCst);
+        } else {
+            compiler_fence(SeqCst);
         }
     }
 
@@ -149,7 +154,9 @@ impl Participants {
         if !cfg!(loom) {
             REGISTERED.get_or_init(|| {
                 let can = membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok();
-                IS_ASYMMETRIC.store(can && membarrier(MembarrierCommand::PrivateExpedited).is_ok(), Relaxed);
+                let is_asymmetric = can && membarrier(MembarrierCommand::PrivateExpedited).is_ok();
+                IS_ASYMMETRIC.store(is_asymmetric, Relaxed);
+                TOGETHER.store(if is_asymmetric { 1 } else { FENCED_TOGETHER }, Relaxed);
             });
         }
         let mut participants = PARTICIPANTS.lock();

@@ -83,7 +83,7 @@ struct Walk<'c, K, V> {
 
 impl<'c, K, V> Walk<'c, K, V> {
     fn new(core: &'c Core<K, V>) -> Self {
-        Self { core, next: Some((0, Hash::new(0))), found: VecDeque::new() }
+        Self { core, next: Some((0, Hash::FIRST)), found: VecDeque::new() }
     }
 
     /// Holds the living entries of one home bucket. The pin lasts for that only.
@@ -98,7 +98,7 @@ impl<'c, K, V> Walk<'c, K, V> {
         });
         self.next = match next {
             Some(hash) => Some((stripe, hash)),
-            None => (stripe + 1 < stripes.len()).then_some((stripe + 1, Hash::new(0))),
+            None => (stripe + 1 < stripes.len()).then_some((stripe + 1, Hash::FIRST)),
         };
     }
 }

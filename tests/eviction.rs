@@ -4,7 +4,10 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
+use std::hint::spin_loop;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use larder::{BuildError, Builder, ByClosure, ByCount, Cache, Change, Outcome, Policy, RemovalCause};
@@ -656,4 +659,28 @@ fn the_weigher_is_asked_once_a_write() {
     (0..500).for_each(|key| cache.insert(key, 1_000));
     assert!(asked.lock().unwrap().values().all(|&times| times == 1));
     assert_eq!(asked.lock().unwrap().len(), 500);
+}
+
+#[test]
+fn what_was_evicted_does_not_wait_long_beside_a_busy_thread() {
+    let _alone = alone();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // Inside no cache: it only makes it dear to find that out.
+        scope.spawn(|| {
+            while !over.load(Relaxed) {
+                spin_loop();
+            }
+        });
+        let cache = Cache::new(1_000);
+        let value = Arc::new(());
+        assert_eq!(cache.get(&0), None, "there has been a reader");
+        let most_alive = (0..30_000).map(|key| {
+            cache.insert(key, Arc::clone(&value));
+            Arc::strong_count(&value) - 1
+        });
+        let most_alive = most_alive.max();
+        over.store(true, Relaxed);
+        assert!(most_alive < Some(1_500), "{most_alive:?} values alive of 1,000");
+    });
 }

@@ -142,7 +142,7 @@ impl<K, V> Core<K, V> {
     /// Whether an entry of this weight is too large for the cache, and then the most it may be.
     #[inline]
     pub(crate) fn is_too_large(&self, weight: u64) -> Option<u64> {
-        // The builder sees to it that structures take no more than half of the limit, so most entries need no sum.
+        // What is no more than a quarter always fits, and most entries are: they need no sum.
         if self.budget.unit == Unit::Entries || weight <= self.budget.limit() / 4 {
             return None;
         }

@@ -177,7 +177,7 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
 
     fn retain_in(&self, number: usize, keep: &mut impl FnMut(&Node<K, F::Stored>) -> bool) {
         let stripe = &self.core.stripes[number];
-        let mut next = Some(stripe::Hash::new(0));
+        let mut next = Some(stripe::Hash::FIRST);
         while let Some(from) = next {
             let mut aftermath = Aftermath::new();
             let mut operation = Operation::pinned(&self.core, number, &mut aftermath);

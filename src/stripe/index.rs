@@ -6,8 +6,8 @@
 //! # Layout
 //!
 //! A table is a row of buckets of one cache line. A bucket has twelve slots: a tag byte and a
-//! 32-bit place number each. Tag 0 is an empty slot; a tag in use is eight bits of the hash, or 1
-//! where they are all zero. The tags lie in two words, so that a look-up compares them all at
+//! 32-bit place number each. Tag 0 is an empty slot; a tag in use is the lowest eight bits of the hash,
+//! which are never all zero. The tags lie in two words, so that a look-up compares them all at
 //! once. An entry that finds its home bucket full goes on to the next one with a free slot, and
 //! every bucket it passes counts it in `overflow`; a look-up goes on only where that count is not
 //! zero, which at the usual load is in a few of a hundred buckets.
@@ -46,11 +46,14 @@ pub(crate) const HASH_BITS: u32 = 30;
 const SLOTS: usize = 12;
 
 /// The stripe's part of a key's hash: 30 bits, the top ones choose the home bucket and the lowest
-/// eight, which are never all zero, are the tag.
+/// eight, which are never all zero, are the tag. (The bound of a walk may be a number that is nobody's hash.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Hash(u32);
 
 impl Hash {
+    /// The lowest there is: where walks begin.
+    pub(crate) const FIRST: Self = Self(1);
+
     /// Takes the low 30 bits; the last one is set where there would be no tag.
     #[inline]
     pub(crate) fn new(bits: u32) -> Self {

@@ -37,7 +37,7 @@ const FEW: usize = 4;
 // What every write changes comes last.
 #[repr(C)]
 struct Batch {
-    /// Writes since its first place came in.
+    /// Writes since its first place came in, and some before that.
     writes: u32,
     tables: Vec<Unpublished<Table>>,
     left: Arc<AtomicBool>,
@@ -96,7 +96,7 @@ pub(crate) struct Limbo {
 
 #[cfg(test)]
 impl Limbo {
-    /// Every write of `fast.rs` changes something after this, and nothing before it.
+    /// A write of `fast.rs` changes nothing before this.
     pub(super) const CHANGED_FROM: usize = std::mem::offset_of!(Self, open.places);
 }
 
@@ -249,6 +249,11 @@ impl Limbo {
     /// Whether more than a few batches wait for readers.
     pub(crate) fn is_long(&self) -> bool {
         self.waiting.len() >= FEW
+    }
+
+    /// Whether that is so, and none of them is ready.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.is_long() && !self.has_ready()
     }
 
     /// How many places wait, and how many tables. O(batches).

@@ -377,7 +377,7 @@ fn a_walk_meets_each_key_once_while_the_table_grows() {
         || Model::with(1, &[11, 111]),
         |model| {
             let mut met = Vec::new();
-            let mut next = Some(Hash::new(0));
+            let mut next = Some(Hash::FIRST);
             while let Some(from) = next {
                 next = model.stripe.visit(&pin(), from, |_, node| met.push(node.key().get()));
             }

@@ -43,6 +43,7 @@
 pub(crate) mod aftermath;
 mod column;
 mod fast;
+mod ghosts;
 mod index;
 mod limbo;
 #[cfg(all(test, loom))]
@@ -220,27 +221,19 @@ impl<K, V> Stripe<K, V> {
     #[inline(never)]
     fn living<'p>(
         &'p self,
-        mut found: (u32, &'p Node<K, V>),
+        found: (u32, &'p Node<K, V>),
         find_again: impl Fn() -> Option<(u32, &'p Node<K, V>)>,
         is_surely_before: impl Fn(u64) -> bool,
         clock: impl Fn() -> u64,
     ) -> Option<(u32, &'p Node<K, V>)> {
-        let mut now = 0;
-        loop {
-            let deadline = found.1.deadline();
-            if deadline == 0 || is_surely_before(deadline) {
-                return Some(found);
-            }
-            // See "Deadlines" above.
-            if now != 0 {
-                return (deadline > now).then_some(found);
-            }
-            now = clock();
-            if now < deadline {
-                return Some(found);
-            }
-            found = find_again()?;
+        let now = clock();
+        if now < found.1.deadline() {
+            return Some(found);
         }
+        // See "Deadlines" above.
+        let found = find_again()?;
+        let deadline = found.1.deadline();
+        (deadline == 0 || is_surely_before(deadline) || now < deadline).then_some(found)
     }
 
     /// When a node that was found under this pin is due to be loaded anew; `None` where it has left since. O(1); takes no
@@ -303,7 +296,7 @@ impl<K, V> Stripe<K, V> {
     }
 
     /// Visits the nodes whose home bucket is that of `from` and whose hash is not below it, and gives
-    /// the hash to go on with. A walk from hash 0 meets every entry that is there throughout just
+    /// the hash to go on with. A walk from [`Hash::FIRST`] meets every entry that is there throughout just
     /// once, whether the table grows meanwhile or not: a bucket's number changes then, a
     /// hash does not. Takes no lock.
     pub(crate) fn visit<'p>(
@@ -350,6 +343,12 @@ impl<K, V> Stripe<K, V> {
         View { stripe: self, buckets: table.buckets(), weights }
     }
 
+    /// How many entries the table takes, while the lock is held: see [`Stripe::view`].
+    fn capacity(&self, _: &Weights) -> usize {
+        // SAFETY: as in `view`.
+        unsafe { self.table.current() }.capacity()
+    }
+
     /// Fills a free place, of which there is one, and files it nowhere yet.
     #[inline]
     fn fill(&self, places: &mut Places<K, V>, queues: &Queues, new: NewNode<K, V>) -> u32 {
@@ -387,7 +386,7 @@ impl<'l, K, V> View<'l, K, V> {
     #[inline]
     fn node(self, place: u32) -> &'l Node<K, V> {
         // SAFETY: who holds the lock asks for places that the queues or the table have or had just now; those are not even
-        // handed over yet, and only the lock's owner takes places, in `recycle`, and not while a view is there.
+        // handed over yet, and only the lock's owner takes places, in `recycle`, and not while the weights are lent (`'l`).
         unsafe { self.stripe.slab.node(place) }
     }
 }

@@ -31,8 +31,8 @@
 //! walks a whole queue.
 
 use super::column::Column;
-use super::index::{HASH_BITS, Hash};
-use super::processor::prefetch;
+use super::ghosts::{GhostBucket, Ghosts};
+use super::index::Hash;
 
 /// How entries are chosen for eviction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl Slack {
 }
 
 /// A slot of a ring with no place.
-pub(crate) const HOLE: u32 = u32::MAX;
+const HOLE: u32 = u32::MAX;
 
 /// Set in a position of the small queue.
 const IN_SMALL: u32 = 1 << 31;
@@ -267,74 +267,6 @@ impl Ring {
     }
 }
 
-/// Fingerprints of entries that the small queue let go, in buckets of eight; the oldest of a bucket
-/// makes room for the next. Two bytes each: an entry that never was here is taken for a ghost once
-/// in 8,000 times. (Against an exact queue of ghosts: no difference in hit ratio.)
-pub(crate) struct Ghosts {
-    buckets: Box<[GhostBucket]>,
-}
-
-/// Eight fingerprints of two bytes, the youngest lowest; 0 where there is none.
-pub(crate) type GhostBucket = u128;
-
-/// In each of a bucket's fingerprints the lowest bit, ...
-const LOWEST: GhostBucket = GhostBucket::MAX / 0xffff;
-
-/// ... and the highest.
-const HIGHEST: GhostBucket = LOWEST << 15;
-
-impl Ghosts {
-    fn new(ghosts: usize) -> Self {
-        Self { buckets: vec![0; ghosts.div_ceil(8)].into() }
-    }
-
-    fn capacity(&self) -> usize {
-        self.buckets.len() * 8
-    }
-
-    #[inline]
-    fn at(&self, hash: Hash) -> usize {
-        ((u64::from(hash.bits()) * self.buckets.len() as u64) >> HASH_BITS) as usize
-    }
-
-    /// Not 0, since a hash's tag is not.
-    #[inline]
-    fn fingerprint(hash: Hash) -> u16 {
-        hash.bits() as u16
-    }
-
-    /// Starts to fetch what letting go of this hash will write, or its coming back will read.
-    #[inline]
-    pub(crate) fn prefetch(&self, hash: Hash) {
-        prefetch(self.buckets.as_ptr().wrapping_add(self.at(hash)));
-    }
-
-    #[inline]
-    fn add(&mut self, hash: Hash) {
-        let at = self.at(hash);
-        if let Some(bucket) = self.buckets.get_mut(at) {
-            *bucket = *bucket << 16 | GhostBucket::from(Self::fingerprint(hash));
-        }
-    }
-
-    /// Whether this hash was let go lately; its ghost is gone then.
-    #[inline]
-    fn take(&mut self, hash: Hash) -> bool {
-        let at = self.at(hash);
-        let Some(bucket) = self.buckets.get_mut(at) else { return false };
-        let four = u64::from(Self::fingerprint(hash)) * LOWEST as u64;
-        let difference = *bucket ^ (GhostBucket::from(four) << 64 | GhostBucket::from(four));
-        // The lowest of these bits is where a fingerprint is the same; others may be where one is not, by a borrow.
-        let same = difference.wrapping_sub(LOWEST) & !difference & HIGHEST;
-        if same == 0 {
-            return false;
-        }
-        let younger = (1 << (same.trailing_zeros() / 16 * 16)) - 1;
-        *bucket = *bucket & younger | *bucket >> 16 & !younger;
-        true
-    }
-}
-
 /// The order of all living entries of one stripe.
 #[repr(C)]
 pub(crate) struct Queues {
@@ -350,7 +282,7 @@ pub(crate) struct Queues {
 
 #[cfg(test)]
 impl Queues {
-    /// Every write to an `Lru` queue changes something before this, and nothing after it.
+    /// What puts a new entry in an `Lru` queue, or takes the oldest out, changes nothing after this.
     pub(super) const CHANGED_TO: usize = std::mem::offset_of!(Self, main.slots);
 }
 
@@ -489,15 +421,15 @@ impl Queues {
 
     /// What to install for [`Want::Ghosts`].
     pub(crate) fn new_ghosts(ghosts: usize) -> Box<[GhostBucket]> {
-        Ghosts::new(ghosts).buckets
+        Ghosts::new(ghosts).into_buckets()
     }
 
     /// Takes other, empty ghosts: the old ones' buckets can't be told from a fingerprint.
     pub(crate) fn install_ghosts(&mut self, buckets: Box<[GhostBucket]>, smaller: bool) -> Box<[GhostBucket]> {
-        if (buckets.len() > self.ghosts.buckets.len()) == smaller {
+        if (buckets.len() * 8 > self.ghosts.capacity()) == smaller {
             return buckets;
         }
-        std::mem::replace(&mut self.ghosts.buckets, buckets)
+        self.ghosts.replace(buckets)
     }
 
     /// Queues a new entry. [`Queues::want`] has to be `None`.
@@ -642,38 +574,5 @@ impl Queues {
             assert_eq!(filled, len, "slots outside of the span are empty");
         }
         assert!(self.main.slots.len() >= self.len(), "the main ring has room for all");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ghosts_are_the_last_eight_of_a_bucket() {
-        let mut ghosts = Ghosts::new(8);
-        // The youngest first.
-        let mut expected: Vec<Hash> = Vec::new();
-        let mut state = 7_u32;
-        let mut taken = 0;
-        for _ in 0..10_000 {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            // Few different ones, that differ by little, so that many come back and are here more than once.
-            let hash = Hash::new(1 + (state >> 28));
-            if state & 0x100_0000 == 0 {
-                ghosts.add(hash);
-                expected.insert(0, hash);
-                expected.truncate(8);
-            } else {
-                let at = expected.iter().position(|&ghost| ghost == hash);
-                assert_eq!(ghosts.take(hash), at.is_some());
-                if let Some(at) = at {
-                    expected.remove(at);
-                    taken += 1;
-                }
-            }
-        }
-        assert!(taken > 1_000);
-        assert!(!Ghosts::new(0).take(Hash::new(1)), "without ghosts nothing comes back");
     }
 }

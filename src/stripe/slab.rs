@@ -345,7 +345,7 @@ impl<K, V> Slab<K, V> {
 
 #[cfg(test)]
 impl<K, V> Places<K, V> {
-    /// Every write of `fast.rs` changes something before this, and nothing after it.
+    /// A write of `fast.rs` changes nothing after this.
     pub(super) const CHANGED_TO: usize = std::mem::offset_of!(Self, chunks);
 }
 

@@ -3,8 +3,9 @@
 //! A write that finds it needs memory gives up with a [`Need`]; its caller, who holds no lock,
 //! allocates the [`Supply`], hands it in, and writes again.
 
+use super::ghosts::GhostBucket;
 use super::index::Table;
-use super::queues::{GhostBucket, Queue, Queues, Want};
+use super::queues::{Queue, Queues, Want};
 use super::slab::Chunk;
 use super::wheel::Link;
 

@@ -15,7 +15,7 @@ use super::queues::{Queue, Queues, Slack, Want};
 use super::slab::{Node, Places};
 use super::supply::{Columns, Need, Supply};
 use super::wheel::Wheel;
-use super::writer::{Counts, LEAST_CHUNK, Locked, OtherCounts, UPKEEP};
+use super::writer::{Counts, LEAST_CHUNK, Locked, OtherCounts, UPKEEP, Writer};
 use super::{Context, Stripe};
 use crate::budget::Unit;
 use crate::sync::{Ordering::Relaxed, Pin};
@@ -161,9 +161,9 @@ impl<K, V> Stripe<K, V> {
         (writer.counts, writer.other_counts, writer.queues.len())
     }
 
-    /// What of the structures there is when there is but one entry, and never were more.
+    /// What of the structures there is when there is but one entry, in a cache that never had many.
     pub(crate) fn least_bytes(&self) -> u64 {
-        self.bytes_beside_one(0)
+        self.bytes_beside_one(&self.writer.lock(), 0)
     }
 
     /// What of them stays when there is but one entry left, wherever it is: the lists that lead to nodes are as long as the
@@ -173,13 +173,11 @@ impl<K, V> Stripe<K, V> {
         // The entry may ask for another chunk first.
         let chunks = writer.places.chunk_count() as u64 + 1;
         let lists = chunks * (Places::<K, V>::LIST_BYTES_PER_CHUNK + writer.columns.list_bytes_per_chunk());
-        drop(writer);
-        self.bytes_beside_one(lists)
+        self.bytes_beside_one(&writer, lists)
     }
 
     /// The structures beside one entry, with lists that lead to nodes of so many bytes, or some few.
-    fn bytes_beside_one(&self, lists: u64) -> u64 {
-        let writer = self.writer.lock();
+    fn bytes_beside_one(&self, writer: &Writer<K, V>, lists: u64) -> u64 {
         let first = LEAST_CHUNK;
         // An entry may get a deadline at any time.
         let columns = Columns { links: true, ..writer.columns };

@@ -42,7 +42,7 @@ pub struct Cursor {
 impl Default for Cursor {
     /// The start of a walk.
     fn default() -> Self {
-        Self { stripe: 0, hash: Hash::new(0) }
+        Self { stripe: 0, hash: Hash::FIRST }
     }
 }
 
@@ -108,7 +108,7 @@ impl Shared {
         let next = stripes.get(stripe)?.visit(&pin(), hash, |_, node| visit(node));
         match next {
             Some(hash) => Some(Cursor { stripe, hash }),
-            None => (stripe + 1 < stripes.len()).then_some(Cursor { stripe: stripe + 1, hash: Hash::new(0) }),
+            None => (stripe + 1 < stripes.len()).then_some(Cursor { stripe: stripe + 1, hash: Hash::FIRST }),
         }
     }
 
