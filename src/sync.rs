@@ -25,7 +25,8 @@ pub(crate) use crate::epoch::{Pin, flush, is_pinned, pin, when_all_have_left};
 #[cfg(any(not(target_os = "linux"), larder_portable_pin))]
 pub(crate) use portable::{Pin, flush, is_pinned, pin, when_all_have_left};
 
-/// Whether a pin always waits for the loads before it, and holds up those after it: then it is worth the while to start them first.
+/// Whether a pin always waits for the loads before it, and holds up those after it: then it is worth the while to start
+/// them first.
 pub(crate) const PIN_IS_FENCED: bool = cfg!(any(not(target_os = "linux"), larder_portable_pin));
 
 #[cfg(all(target_os = "linux", not(larder_portable_pin)))]

@@ -8,7 +8,7 @@ use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use larder::{BuildError, Builder, ByClosure, ByCount, Cache, Change, Outcome, Policy, RemovalCause};
 
@@ -666,9 +666,10 @@ fn what_was_evicted_does_not_wait_long_beside_a_busy_thread() {
     let _alone = alone();
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        // Inside no cache: it only makes it dear to find that out.
+        // Inside no cache: it only makes it dear to find that out. (Not for ever, should the test fail.)
         scope.spawn(|| {
-            while !over.load(Relaxed) {
+            let began = Instant::now();
+            while !over.load(Relaxed) && began.elapsed() < Duration::from_secs(20) {
                 spin_loop();
             }
         });

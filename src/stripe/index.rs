@@ -318,6 +318,7 @@ impl Buckets<'_> {
         let mut at = home;
         loop {
             let bucket = &self.0[at];
+            // Not by the iterator, which works out what is left before it is known that another one is asked for.
             let Slots(mut left) = bucket.tagged(hash.tag());
             while left != 0 {
                 let slot = left.trailing_zeros() as usize;

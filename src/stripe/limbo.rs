@@ -251,11 +251,6 @@ impl Limbo {
         self.waiting.len() >= FEW
     }
 
-    /// Whether that is so, and none of them is ready.
-    pub(crate) fn is_held_up(&self) -> bool {
-        self.is_long() && !self.has_ready()
-    }
-
     /// How many places wait, and how many tables. O(batches).
     pub(crate) fn len(&self) -> (usize, usize) {
         let batches = std::iter::once(&self.open).chain(&self.waiting);

@@ -20,7 +20,7 @@
 //!   a pass of the search each, gained another 0.3 points of hit ratio over eleven traces, for two more
 //!   writes by readers to every line; one bit stays within a point of exact LRU.)
 //! * **S3Fifo** (Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023): a small
-//!   queue, a main queue, and ghosts, the fingerprints of what the small queue let go. New entries
+//!   queue, a main queue, and ghosts (`ghosts.rs`), the fingerprints of what the small queue let go. New entries
 //!   start in the small queue and move on to the main queue if they are used twice before they
 //!   reach its head; those that come back while their ghost is there start in the main queue.
 //!   Two changes to the paper, both measured on eleven traces: until the cache is first full new entries

@@ -73,12 +73,12 @@ impl<K, V> Node<K, V> {
 
     #[inline]
     pub(crate) fn hash(&self) -> Hash {
-        Hash::from_bits(self.hash_and_mark.load(Relaxed) >> (32 - HASH_BITS))
+        self.mark_and_hash().1
     }
 
     #[inline]
     pub(crate) fn mark(&self) -> u32 {
-        self.hash_and_mark.load(Relaxed) & MAX_MARK
+        self.mark_and_hash().0
     }
 
     #[inline]

@@ -246,8 +246,10 @@ impl<'a, K, V> Locked<'a, K, V> {
         aftermath: &'a mut Aftermath<K, V>,
     ) -> Self {
         let fast = writer.ease_given - writer.ease;
-        writer.ease_given = writer.ease;
-        writer.limbo.count_writes(fast.into());
+        if fast != 0 {
+            writer.ease_given = writer.ease;
+            writer.limbo.count_writes(fast.into());
+        }
         Self { stripe, context, aftermath, promptly: false, writer }
     }
 
@@ -655,8 +657,8 @@ impl<K, V> Drop for Locked<'_, K, V> {
             let rare = self.aftermath.rare();
             rare.handed_over.push(flag);
             // Where bytes count, what waits is soon lacking; and no stripe lets much of what it has wait for others.
-            rare.is_urgent |=
-                self.promptly || self.context.budget.unit == Unit::Bytes || self.writer.limbo.is_held_up();
+            let is_much = self.writer.limbo.is_long() && !self.writer.limbo.has_ready();
+            rare.is_urgent |= self.promptly || self.context.budget.unit == Unit::Bytes || is_much;
             self.context.budget.add_retired(weight, places);
             self.context.budget.add_advanced(grown);
         }
