@@ -28,6 +28,8 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::sync::OnceLock;
 use std::sync::atomic::compiler_fence;
 use std::time::Instant;
@@ -246,6 +248,45 @@ impl Drop for Pin {
     }
 }
 
+/// The pin of a thread that was not pinned, for the length of one call. Pins that are taken meanwhile are left before it is.
+pub(crate) struct BriefPin(ManuallyDrop<Pin>);
+
+/// Pins the current thread for the length of one call, where that is a plain matter: it has a word of its own, is not
+/// pinned, and needs no fence. Then neither entering nor leaving has anything to ask.
+#[inline]
+pub(crate) fn pin_briefly() -> Option<BriefPin> {
+    let participant = participant()?;
+    let word = participant.0.load(Relaxed);
+    if word & (LEFT - 1) != 0 {
+        return None;
+    }
+    // As in `enter`.
+    participant.0.store(word + 1, Relaxed);
+    compiler_fence(SeqCst);
+    Some(BriefPin(ManuallyDrop::new(Pin { participant, _not_send: PhantomData })))
+}
+
+impl Deref for BriefPin {
+    type Target = Pin;
+
+    #[inline]
+    fn deref(&self) -> &Pin {
+        &self.0
+    }
+}
+
+impl Drop for BriefPin {
+    #[inline]
+    fn drop(&mut self) {
+        // In place of the drop of the pin within.
+        let participant = self.0.participant;
+        let word = participant.0.load(Relaxed);
+        debug_assert_eq!(word & (BORROWED | DEPTH), 1, "what was nested in it has been left");
+        // Release: as in `leave`.
+        participant.0.store(word.wrapping_add(LEFT - 1), Release);
+    }
+}
+
 /// Whether the current thread is inside a pin.
 pub(crate) fn is_pinned() -> bool {
     participant().is_some_and(|own| own.0.load(Relaxed) & DEPTH != 0)
@@ -331,4 +372,42 @@ pub(crate) fn when_all_have_left(flags: impl IntoIterator<Item = Arc<AtomicBool>
 /// Sets all flags that are due. Of no use inside a pin, which holds up the next grace period.
 pub(crate) fn flush() {
     Grace::advance(GRACE.lock());
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_brief_pin_is_waited_for_like_any_other() {
+        drop(pin());
+        let Some(brief) = pin_briefly() else {
+            assert!(!IS_ASYMMETRIC.load(Relaxed), "this thread has a word and is not pinned");
+            return eprintln!("not tested: this system has no membarrier, so there are no brief pins");
+        };
+        assert!(is_pinned());
+        assert!(pin_briefly().is_none(), "what is nested is not brief");
+        drop(pin());
+        assert!(is_pinned(), "what was nested has been left, and nothing else");
+
+        let flag = Arc::new(AtomicBool::new(false));
+        let retire = || {
+            when_all_have_left([Arc::clone(&flag)], true);
+            flush();
+        };
+        thread::scope(|scope| scope.spawn(retire).join()).expect("does not panic");
+        assert!(!flag.load(Acquire), "this thread is still inside");
+
+        drop(brief);
+        assert!(!is_pinned());
+        let start = Instant::now();
+        while !flag.load(Acquire) {
+            // Threads of other tests come and go.
+            assert!(start.elapsed() < Duration::from_secs(30), "nobody stays inside");
+            flush();
+        }
+    }
 }

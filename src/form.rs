@@ -48,6 +48,10 @@ pub trait Form<K, V>: Sealed {
     #[doc(hidden)]
     fn is_at_hand(stored: &Self::Stored) -> bool;
 
+    /// Whether [`Form::is_at_hand`] is true of everything.
+    #[doc(hidden)]
+    const ALL_AT_HAND: bool;
+
     #[doc(hidden)]
     fn open(&self, key: &K, stored: &Self::Stored) -> Result<Self::Opened, Self::OpenError>;
 
@@ -133,6 +137,8 @@ impl<K, V> Form<K, V> for Plain {
     fn is_at_hand(_: &V) -> bool {
         true
     }
+
+    const ALL_AT_HAND: bool = true;
 
     #[inline(always)]
     fn open(&self, _: &K, _: &V) -> Result<(), Infallible> {

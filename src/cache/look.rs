@@ -15,8 +15,8 @@ use super::{Cache, Core, Location};
 use crate::form::Form;
 use crate::iter::Ref;
 use crate::operation::Operation;
-use crate::stripe::{self, Aftermath, Expect, Held, Node, RemovalCause, Stripe};
-use crate::sync::{PIN_IS_FENCED, Pin, pin};
+use crate::stripe::{self, Aftermath, Expect, Glance, Held, Node, RemovalCause, Stripe};
+use crate::sync::{PIN_IS_FENCED, Pin, pin, pin_briefly};
 
 /// Keys looked up at a time by [`Cache::get_many`]: as many as the processor can fetch ahead of use.
 const TOGETHER: usize = 32;
@@ -114,6 +114,18 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         Some(node)
     }
 
+    /// Looks up and records a use, where that takes no more than a glance; if not, nothing has been done.
+    #[inline(always)]
+    fn glance<Q, R>(&self, key: &Q, take: impl FnOnce(&Node<K, F::Stored>) -> R) -> Glance<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let at = self.locate(key);
+        let stripe = &self.core.stripes[at.stripe];
+        let Some(pin) = pin_briefly() else { return Glance::Unclear };
+        stripe.glance(&pin, at.hash, |candidate: &K| key.equivalent(candidate), take)
+    }
+
     /// Opens the value of a node, where doing that under the pin is no worse than cloning it would be.
     #[inline]
     pub(super) fn open_at_hand(&self, node: &Node<K, F::Stored>) -> Option<F::Opened> {
@@ -158,6 +170,29 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
     /// ```
     #[inline]
     pub fn get<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        V: Clone,
+    {
+        if self.core.glances.load(Relaxed) { self.get_at_a_glance(key) } else { self.get_thoroughly(key) }
+    }
+
+    #[inline(never)]
+    fn get_at_a_glance<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        V: Clone,
+    {
+        match self.glance(key, |node| self.at_hand(node)) {
+            Glance::Found(value) => value,
+            Glance::Absent => None,
+            Glance::Unclear => self.get_thoroughly(key),
+        }
+    }
+
+    // Out of line, with nothing to come back to: see `Glance`.
+    #[inline(never)]
+    fn get_thoroughly<Q>(&self, key: &Q) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
         V: Clone,
@@ -280,6 +315,28 @@ impl<K: Hash + Eq, V, S: BuildHasher> Cache<K, V, S> {
     /// ```
     #[inline]
     pub fn read<Q, R>(&self, key: &Q, read: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        if self.core.glances.load(Relaxed) { self.read_at_a_glance(key, read) } else { self.read_thoroughly(key, read) }
+    }
+
+    #[inline(never)]
+    fn read_at_a_glance<Q, R>(&self, key: &Q, read: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let mut read = Some(read);
+        match self.glance(key, |node| read.take().map(|read| read(node.value()))) {
+            Glance::Found(result) => result,
+            Glance::Absent => None,
+            Glance::Unclear => self.read_thoroughly(key, read?),
+        }
+    }
+
+    // As `get_thoroughly`.
+    #[inline(never)]
+    fn read_thoroughly<Q, R>(&self, key: &Q, read: impl FnOnce(&V) -> R) -> Option<R>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {

@@ -167,6 +167,8 @@ impl<K: Hash + 'static, V: 'static, E: Encoding<V>> Form<K, V> for Packed<E> {
         stored.len() <= COPIED && Packer::is_raw(stored)
     }
 
+    const ALL_AT_HAND: bool = false;
+
     fn open(&self, key: &K, packet: &Packet) -> Result<V, CodecError> {
         Self::open_packet(&self.packer, key, packet)
     }

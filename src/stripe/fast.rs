@@ -39,7 +39,7 @@ impl<K, V> Stripe<K, V> {
         let view = self.view(weights);
         let found = view.buckets.find(entry.hash, |place| is_key(view.node(place).key(), &entry.key));
         // Nothing below runs the user's code.
-        let weight = self.queue_weight(0);
+        let weight = self.queue_weight(|| 0);
         if let Some(slot) = found {
             let old = slot.place;
             let place = self.fill(places, queues, entry.into());

@@ -7,7 +7,7 @@
 //!
 //! A table is a row of buckets of one cache line. A bucket has twelve slots: a tag byte and a
 //! 32-bit place number each. Tag 0 is an empty slot; a tag in use is the lowest eight bits of the hash,
-//! which are never all zero. The tags lie in two words, so that a look-up compares them all at
+//! which are never all zero. The tags lie side by side, so that a look-up compares them all at
 //! once. An entry that finds its home bucket full goes on to the next one with a free slot, and
 //! every bucket it passes counts it in `overflow`; a look-up goes on only where that count is not
 //! zero, which at the usual load is in a few of a hundred buckets.
@@ -36,7 +36,7 @@
 //! Home buckets are the hash's share of the row (multiply and shift), not a mask: a table may
 //! have any number of buckets, and walking the row visits home buckets in the order of hashes.
 
-use super::processor::{prefetch, tags_equal_to};
+use super::processor::{Tags, prefetch};
 use crate::sync::{AtomicU32, AtomicU64, Ordering::*};
 
 /// How many bits of a hash the stripe keeps.
@@ -78,35 +78,56 @@ impl Hash {
     }
 }
 
-#[repr(align(64))]
+// The tags first, which have to be aligned.
+#[repr(C, align(64))]
 struct Bucket {
-    tags: AtomicU64,
-    more_tags: AtomicU32,
-    overflow: AtomicU32,
+    /// With the overflow count beside them.
+    tags: Tags,
     places: [AtomicU32; SLOTS],
 }
 
 impl Bucket {
     fn new() -> Self {
         Self {
-            tags: AtomicU64::new(0),
-            more_tags: AtomicU32::new(0),
-            overflow: AtomicU32::new(0),
+            tags: Tags { low: AtomicU64::new(0), high: AtomicU32::new(0), beside: AtomicU32::new(0) },
             places: std::array::from_fn(|_| AtomicU32::new(0)),
         }
     }
 
-    /// The twelve tags, a byte each, as two words.
+    /// How many entries have passed this bucket for a later one.
     #[inline]
-    fn tags(&self) -> [u64; 2] {
-        [self.tags.load(Acquire), u64::from(self.more_tags.load(Acquire))]
+    fn overflow(&self) -> &AtomicU32 {
+        &self.tags.beside
     }
 
     /// The slots with this tag.
     #[inline]
     fn tagged(&self, tag: u8) -> Slots {
-        let [low, high] = self.tags();
-        Slots(tags_equal_to(low, high, tag))
+        Slots(self.tags.equal_to(tag))
+    }
+
+    /// The first slot with this tag whose place the caller accepts, with what it makes of that.
+    #[inline(always)]
+    fn find_map<T>(&self, tag: u8, accept: impl Fn(u32) -> Option<T>) -> Option<(usize, u32, T)> {
+        // Not by the iterator, which works out what is left before it is known that another one is asked for.
+        let Slots(mut left) = self.tagged(tag);
+        while left != 0 {
+            let slot = left.trailing_zeros() as usize;
+            let place = self.places[slot].load(Acquire);
+            if let Some(accepted) = accept(place) {
+                return Some((slot, place, accepted));
+            }
+            left &= left - 1;
+        }
+        None
+    }
+
+    /// Whether an entry that is not here may be in a later bucket. Asked after it was not found here.
+    #[inline]
+    fn is_passed(&self) -> bool {
+        // Of an entry that was filed before this look-up began, the count is in our past. Acquire: who sees that an
+        // entry is gone by a count that was lowered for it sees the tag cleared ever after.
+        self.overflow().load(Acquire) != 0
     }
 
     /// The slots that are in use.
@@ -126,8 +147,8 @@ impl Bucket {
     fn flip_tag(&self, slot: usize, tag: u8) {
         let flipped = u64::from(tag) << (slot % 8 * 8);
         let is_in_first = u64::from(slot < 8).wrapping_neg();
-        self.tags.store(self.tags.load(Relaxed) ^ flipped & is_in_first, Release);
-        self.more_tags.store(self.more_tags.load(Relaxed) ^ (flipped & !is_in_first) as u32, Release);
+        self.tags.low.store(self.tags.low.load(Relaxed) ^ flipped & is_in_first, Release);
+        self.tags.high.store(self.tags.high.load(Relaxed) ^ (flipped & !is_in_first) as u32, Release);
     }
 }
 
@@ -163,6 +184,16 @@ pub(crate) struct Slot {
     slot: usize,
     /// The place of its node.
     pub(crate) place: u32,
+}
+
+/// What a look-up finds out that looks at one bucket and one node and does what is done for most hits, and no more: then no
+/// function is called in it, and what it works with need not be saved from calls. (Of a look-up's 120 instructions 20
+/// did nothing but that.)
+pub(crate) enum Glance<T> {
+    Found(T),
+    Absent,
+    /// It takes more to tell. Nothing has been done.
+    Unclear,
 }
 
 /// A row of buckets. Its length never changes; a stripe that grows publishes a new one.
@@ -268,8 +299,7 @@ impl Table {
             for slot in bucket.used() {
                 let place = bucket.places[slot].load(Relaxed);
                 let hash = hash_of(place);
-                let tag = bucket.tags()[slot / 8] >> (slot % 8 * 8) & 0xff;
-                assert_eq!(tag, u64::from(hash.tag()), "tag of place {place}");
+                assert!(bucket.tagged(hash.tag()).any(|tagged| tagged == slot), "tag of place {place}");
                 let found = self.buckets().find(hash, |candidate| candidate == place);
                 let found = found.unwrap_or_else(|| panic!("place {place} can't be found"));
                 assert_eq!((found.bucket, found.slot), (at, slot), "place {place} is filed twice");
@@ -288,7 +318,7 @@ impl Table {
         }
         assert_eq!(count, entries, "entries in the table");
         for (bucket, overflow) in self.buckets.iter().zip(overflow) {
-            assert_eq!(bucket.overflow.load(Relaxed), overflow, "overflow count");
+            assert_eq!(bucket.overflow().load(Relaxed), overflow, "overflow count");
         }
     }
 }
@@ -318,19 +348,10 @@ impl Buckets<'_> {
         let mut at = home;
         loop {
             let bucket = &self.0[at];
-            // Not by the iterator, which works out what is left before it is known that another one is asked for.
-            let Slots(mut left) = bucket.tagged(hash.tag());
-            while left != 0 {
-                let slot = left.trailing_zeros() as usize;
-                let place = bucket.places[slot].load(Acquire);
-                if let Some(accepted) = accept(place) {
-                    return Some((Slot { bucket: at, slot, place }, accepted));
-                }
-                left &= left - 1;
+            if let Some((slot, place, accepted)) = bucket.find_map(hash.tag(), &accept) {
+                return Some((Slot { bucket: at, slot, place }, accepted));
             }
-            // Of an entry that was filed before this look-up began, the count is in our past. Acquire: who sees that an
-            // entry is gone by a count that was lowered for it sees the tag cleared ever after.
-            if bucket.overflow.load(Acquire) == 0 {
+            if !bucket.is_passed() {
                 return None;
             }
             at = self.after(at);
@@ -338,6 +359,18 @@ impl Buckets<'_> {
             if at == home {
                 return None;
             }
+        }
+    }
+
+    /// As [`Buckets::find_map`], but looks at the home bucket only, where nearly all entries are.
+    #[inline(always)]
+    pub(crate) fn glance<T>(self, hash: Hash, accept: impl Fn(u32) -> Option<T>) -> Glance<T> {
+        // Not by an index that might panic: see `Glance`.
+        let Some(bucket) = self.0.get(self.home(hash)) else { return Glance::Unclear };
+        match bucket.find_map(hash.tag(), accept) {
+            Some((.., accepted)) => Glance::Found(accepted),
+            None if bucket.is_passed() => Glance::Unclear,
+            None => Glance::Absent,
         }
     }
 
@@ -404,7 +437,7 @@ impl Buckets<'_> {
     fn count_overflow(self, home: usize, end: usize, change: u32) {
         let mut at = home;
         while at != end {
-            let overflow = &self.0[at].overflow;
+            let overflow = self.0[at].overflow();
             // Only the lock's owner stores. Release: a removal has cleared the tag before.
             overflow.store(overflow.load(Relaxed).wrapping_add(change), Release);
             at = self.after(at);
@@ -430,7 +463,7 @@ impl Buckets<'_> {
             for slot in bucket.used() {
                 visit(bucket.places[slot].load(Acquire));
             }
-            if bucket.overflow.load(Relaxed) == 0 {
+            if bucket.overflow().load(Relaxed) == 0 {
                 break;
             }
             at = self.after(at);
@@ -456,7 +489,7 @@ impl Buckets<'_> {
 impl Drop for Table {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            self.buckets.iter_mut().for_each(|bucket| bucket.tags.with_mut(|_| ()));
+            self.buckets.iter_mut().for_each(|bucket| bucket.tags.low.with_mut(|_| ()));
         }
     }
 }

@@ -94,7 +94,7 @@ pub(crate) struct Limbo {
     open: Batch,
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 impl Limbo {
     /// A write of `fast.rs` changes nothing before this.
     pub(super) const CHANGED_FROM: usize = std::mem::offset_of!(Self, open.places);

@@ -13,7 +13,7 @@
 //!
 //! * The barrier of all threads, `membarrier`, by which [`crate::epoch`] orders a pin: here each pin has a fence instead,
 //!   the same code otherwise. That the one does for the other is argued there. Nor threads that end, and the words that
-//!   they leave to others.
+//!   they leave to others. Nor the brief pin, which does what the other one does where that needs no fence.
 //! * With `--cfg larder_portable_pin` the pin is crossbeam-epoch's. It takes so many steps that one interruption is all that
 //!   can be gone through; a thread is registered beforehand, unseen.
 //! * The checker takes sequentially consistent fences for a little stronger than they are, and remembers seven stores of a
@@ -53,7 +53,7 @@ use loom::thread;
 use super::index::Table;
 use super::queues::Policy;
 use super::slab::Chunk;
-use super::{Aftermath, Context, Entry, Expect, Hash, Held, Need, RemovalCause, Settings, Stripe, Supply};
+use super::{Aftermath, Context, Entry, Expect, Glance, Hash, Held, Need, RemovalCause, Settings, Stripe, Supply};
 use crate::budget::{Budget, Unit};
 use crate::sync::{Pin, flush, pin, when_all_have_left};
 
@@ -249,6 +249,16 @@ impl Model {
         Some(version(key, node.value()))
     }
 
+    /// As [`Model::get`], if a glance tells.
+    fn glance(&self, key: u32) -> Option<Option<u32>> {
+        let is_key = |candidate: &Tracked| candidate.get() == key;
+        match self.stripe.glance(&pin(), hash_of(key), is_key, |node| version(key, node.value())) {
+            Glance::Found(version) => Some(Some(version)),
+            Glance::Absent => Some(None),
+            Glance::Unclear => None,
+        }
+    }
+
     fn hold(&self, key: u32) -> Option<Held<'_, Tracked, Tracked>> {
         let pin = pin();
         let (_, node) = self.stripe.find(&pin, hash_of(key), |candidate| candidate.get() == key)?;
@@ -300,6 +310,22 @@ fn a_key_is_found_while_others_come_and_go_in_its_bucket() {
             model.remove(12);
             model.insert(13, 1);
             model.remove(21);
+        },
+    );
+}
+
+#[test]
+fn what_a_glance_tells_is_so() {
+    check_stripe(
+        || Model::with(1, &[11, 12, 21]),
+        |model| {
+            assert_eq!(model.glance(11), Some(Some(1)));
+            assert!(matches!(model.glance(12), Some(None | Some(1))));
+            assert!(matches!(model.glance(13), Some(None | Some(1))));
+        },
+        |model| {
+            model.remove(12);
+            model.insert(13, 1);
         },
     );
 }
@@ -525,6 +551,21 @@ fn an_overflown_entry_is_found_while_others_come_and_go() {
     check_table(
         &[20, 30],
         |table| assert!(is_filed(table, 20)),
+        |table| {
+            remove(table, 30);
+            table.insert(hash_of(40), 40, 0);
+        },
+    );
+}
+
+#[test]
+fn a_glance_sees_that_an_entry_may_be_elsewhere() {
+    check_table(
+        &[20, 30],
+        |table| {
+            let glance = table.buckets().glance(hash_of(20), |place| (place == 20).then_some(()));
+            assert!(matches!(glance, Glance::Unclear));
+        },
         |table| {
             remove(table, 30);
             table.insert(hash_of(40), 40, 0);

@@ -61,7 +61,7 @@ use crossbeam_utils::CachePadded;
 use smallvec::SmallVec;
 
 pub(crate) use self::aftermath::{Aftermath, RemovalCause};
-pub(crate) use self::index::Hash;
+pub(crate) use self::index::{Glance, Hash};
 pub(crate) use self::queues::Slack;
 pub(crate) use self::slab::{Held, Node};
 pub(crate) use self::supply::{Need, Supply};
@@ -124,7 +124,6 @@ pub(crate) struct Stripe<K, V> {
     buckets: AtomicPtr<()>,
     bucket_count: AtomicUsize,
     most_marks: u32,
-    /// Whether a hit may have to take the lock.
     hits_renew: bool,
     /// A hit of a node with a lower mark has something to do.
     busy_below: u32,
@@ -158,6 +157,11 @@ impl<K, V> Stripe<K, V> {
         }
     }
 
+    /// Whether a hit may have to take the lock.
+    pub(crate) fn hits_renew(&self) -> bool {
+        self.hits_renew
+    }
+
     #[inline]
     fn lock<'a>(&'a self, context: Context<'a>, aftermath: &'a mut Aftermath<K, V>) -> Locked<'a, K, V> {
         Locked::new(self, self.writer.lock(), context, aftermath)
@@ -166,11 +170,11 @@ impl<K, V> Stripe<K, V> {
     /// What an entry weighs in the queues: its node and the bytes behind it, where bytes count. The queues of `Lru` ask
     /// for no weight.
     #[inline]
-    fn queue_weight(&self, weight: u64) -> u64 {
+    fn queue_weight(&self, weight: impl FnOnce() -> u64) -> u64 {
         match (self.settings.policy, self.settings.unit) {
             (Policy::Lru, _) => 0,
             (Policy::S3Fifo, Unit::Entries) => 1,
-            (Policy::S3Fifo, Unit::Bytes) => size_of::<Node<K, V>>() as u64 + weight,
+            (Policy::S3Fifo, Unit::Bytes) => size_of::<Node<K, V>>() as u64 + weight(),
         }
     }
 
@@ -195,6 +199,35 @@ impl<K, V> Stripe<K, V> {
             is_key(node.key()).then_some(node)
         });
         found.map(|(slot, node)| (slot.place, node))
+    }
+
+    /// Looks for a key where it most likely is, counts a hit as a use, and gives the node's content to `take`. O(1); takes
+    /// no lock. Unclear where that is not all to be done: where a hit may have to take the lock, or the node has a deadline.
+    #[inline(always)]
+    pub(crate) fn glance<R>(
+        &self,
+        pin: &Pin,
+        hash: Hash,
+        is_key: impl Fn(&K) -> bool,
+        take: impl FnOnce(&Node<K, V>) -> R,
+    ) -> Glance<R> {
+        let node = self.table.load(pin).buckets().glance(hash, |place| {
+            let node = self.node(place, pin);
+            is_key(node.key()).then_some(node)
+        });
+        match node {
+            Glance::Found(node) if node.deadline() == 0 => {
+                if node.mark() < self.busy_below {
+                    if self.hits_renew {
+                        return Glance::Unclear;
+                    }
+                    node.raise_mark(self.most_marks);
+                }
+                Glance::Found(take(node))
+            }
+            Glance::Absent => Glance::Absent,
+            _ => Glance::Unclear,
+        }
     }
 
     /// The node of a key that has not expired. O(1); takes no lock; asks for the time only if the node
@@ -404,7 +437,7 @@ impl<K, V> Marks for View<'_, K, V> {
 
     #[inline(always)]
     fn weight(self, place: u32) -> u64 {
-        self.stripe.queue_weight(self.weights.get(place))
+        self.stripe.queue_weight(|| self.weights.get(place))
     }
 
     #[inline]

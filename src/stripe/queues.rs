@@ -182,13 +182,26 @@ impl Ring {
         self.span += 1;
     }
 
+    /// The oldest place, where there is no hole before it.
+    #[inline]
+    fn oldest(&self) -> Option<u32> {
+        self.slots.get(self.head as usize).copied().filter(|&place| place != HOLE)
+    }
+
+    /// Takes what is in the oldest slot, of which there is one.
+    #[inline(always)]
+    fn take_head(&mut self) -> u32 {
+        let place = std::mem::replace(&mut self.slots[self.head as usize], HOLE);
+        self.head = self.at(1) as u32;
+        self.span -= 1;
+        place
+    }
+
     /// Takes the oldest place.
     #[inline(always)]
     fn pop(&mut self) -> Option<u32> {
         while self.span > 0 {
-            let place = std::mem::replace(&mut self.slots[self.head as usize], HOLE);
-            self.head = self.at(1) as u32;
-            self.span -= 1;
+            let place = self.take_head();
             if place != HOLE {
                 return Some(place);
             }
@@ -280,7 +293,7 @@ pub(crate) struct Queues {
     ghosts: Ghosts,
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 impl Queues {
     /// What puts a new entry in an `Lru` queue, or takes the oldest out, changes nothing after this.
     pub(super) const CHANGED_TO: usize = std::mem::offset_of!(Self, main.slots);
@@ -517,31 +530,75 @@ impl Queues {
         None
     }
 
+    // Out of line, and what most searches end with at once apart from the rest: `Lru` and the rest need other registers.
+    #[inline(never)]
     fn pop_s3(&mut self, marks: impl Marks) -> Option<(u32, Hash)> {
         self.was_full = true;
-        for step in 1..=SEARCH {
-            let whole = self.main.weight + self.small.weight;
-            let small = self.small.weight > whole / SMALL_SHARE || self.main.is_empty();
-            let from = if small && !self.small.is_empty() { Queue::Small } else { Queue::Main };
-            let (ring, needed) = match from {
-                Queue::Small => (&mut self.small, PROMOTION),
-                Queue::Main => (&mut self.main, 1),
-            };
-            let place = ring.pop()?;
-            ring.weight -= marks.weight(place);
-            ring.read_ahead(marks, (from == Queue::Small).then_some(&self.ghosts));
-            let (mark, hash) = marks.look(place);
-            if mark < needed || step == SEARCH {
-                if from == Queue::Small {
+        if self.is_small_next() {
+            if let Some(place) = self.small.oldest() {
+                let (mark, hash) = marks.look(place);
+                if mark < PROMOTION {
+                    self.small.take_head();
+                    self.small.weight -= marks.weight(place);
+                    self.small.read_ahead(marks, Some(&self.ghosts));
                     self.ghosts.add(hash);
+                    return Some((place, hash));
                 }
-                return Some((place, hash));
             }
-            // Of the small queue, it has proved itself and starts anew; of the main queue, one use is used up.
-            marks.set_mark(place, if from == Queue::Small { 0 } else { mark - 1 });
-            self.main.push(place, &mut self.positions);
-            self.main.weight += marks.weight(place);
         }
+        self.search_s3(marks)
+    }
+
+    #[inline(never)]
+    fn search_s3(&mut self, marks: impl Marks) -> Option<(u32, Hash)> {
+        for step in 1..=SEARCH {
+            let at_hand = step == SEARCH;
+            let victim =
+                if self.is_small_next() { self.try_small(marks, at_hand) } else { self.try_main(marks, at_hand) };
+            if victim.is_some() {
+                return victim;
+            }
+        }
+        None
+    }
+
+    /// Whether the small queue has more than its share, or all there is.
+    #[inline]
+    fn is_small_next(&self) -> bool {
+        let whole = self.main.weight + self.small.weight;
+        !self.small.is_empty() && (self.small.weight > whole / SMALL_SHARE || self.main.is_empty())
+    }
+
+    /// Evicts the oldest of the small queue, unless it has proved itself: then it starts anew in the main queue.
+    #[inline(always)]
+    fn try_small(&mut self, marks: impl Marks, at_hand: bool) -> Option<(u32, Hash)> {
+        let place = self.small.pop()?;
+        let weight = marks.weight(place);
+        self.small.weight -= weight;
+        self.small.read_ahead(marks, Some(&self.ghosts));
+        let (mark, hash) = marks.look(place);
+        if mark < PROMOTION || at_hand {
+            self.ghosts.add(hash);
+            return Some((place, hash));
+        }
+        marks.set_mark(place, 0);
+        self.put_back(place, weight);
+        None
+    }
+
+    /// Evicts the oldest of the main queue, unless it was used: then one use is used up.
+    #[inline(always)]
+    fn try_main(&mut self, marks: impl Marks, at_hand: bool) -> Option<(u32, Hash)> {
+        let place = self.main.pop()?;
+        let weight = marks.weight(place);
+        self.main.weight -= weight;
+        self.main.read_ahead(marks, None);
+        let (mark, hash) = marks.look(place);
+        if mark == 0 || at_hand {
+            return Some((place, hash));
+        }
+        marks.set_mark(place, mark - 1);
+        self.put_back(place, weight);
         None
     }
 

@@ -343,7 +343,7 @@ impl<K, V> Slab<K, V> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 impl<K, V> Places<K, V> {
     /// A write of `fast.rs` changes nothing after this.
     pub(super) const CHANGED_TO: usize = std::mem::offset_of!(Self, chunks);

@@ -320,7 +320,7 @@ impl<K, V> Stripe<K, V> {
         let node = |place| self.node(place, pin);
         let entries = writer.queues.len();
         self.table.load(pin).validate(entries, |place| node(place).hash());
-        writer.queues.validate(|place| self.queue_weight(writer.weights.get(place)));
+        writer.queues.validate(|place| self.queue_weight(|| writer.weights.get(place)));
         writer.wheel.validate(|place| node(place).deadline());
         let mut seen: Vec<u32> = writer.queues.places().collect();
         assert_eq!(seen.len(), entries, "entries in the queues");

@@ -12,7 +12,7 @@ use super::aftermath::{Aftermath, RemovalCause};
 use super::column::{CHUNK_BITS, Column};
 use super::index::{Hash, Slot, Table};
 use super::limbo::{HandedOver, Limbo};
-use super::queues::{Policy, Queues, SEARCH};
+use super::queues::{Queues, SEARCH};
 use super::slab::{NewNode, Node, Places};
 use super::supply::{Columns, Need};
 use super::wheel::Wheel;
@@ -423,10 +423,7 @@ impl<'a, K, V> Locked<'a, K, V> {
 
     #[inline]
     pub(super) fn queue_weight(&self, place: u32) -> u64 {
-        match self.stripe.settings.policy {
-            Policy::Lru => 0,
-            Policy::S3Fifo => self.stripe.queue_weight(self.writer.weights.get(place)),
-        }
+        self.stripe.queue_weight(|| self.writer.weights.get(place))
     }
 
     /// Takes an entry that left its queue out of the table.
