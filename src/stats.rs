@@ -7,6 +7,7 @@
 use crate::codec::PackCounts;
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
+use std::cell::Cell;
 use std::ops::Sub;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -113,8 +114,13 @@ static NUMBERS: Mutex<(Vec<usize>, usize)> = Mutex::new((Vec::new(), 0));
 /// A number that no other living thread has.
 struct ThreadNumber(usize);
 
+/// In place of a number, where a thread has none.
+const NO_NUMBER: usize = usize::MAX;
+
 thread_local! {
-    static NUMBER: ThreadNumber = ThreadNumber::take();
+    // Two, since a cell that needs no destructor is there until the very end, and is had for one load.
+    static NUMBER: Cell<usize> = const { Cell::new(NO_NUMBER) };
+    static OWNED: ThreadNumber = ThreadNumber::take();
 }
 
 impl ThreadNumber {
@@ -125,23 +131,32 @@ impl ThreadNumber {
             *next - 1
         }))
     }
+
+    /// Gives this thread its number.
+    #[cold]
+    fn assign() {
+        // A thread that is being torn down has lost it; it may still drop a value that uses a cache.
+        let number = OWNED.try_with(|owned| owned.0).unwrap_or(NO_NUMBER);
+        NUMBER.set(number);
+    }
 }
 
 impl Drop for ThreadNumber {
     fn drop(&mut self) {
+        NUMBER.set(NO_NUMBER);
         NUMBERS.lock().0.push(self.0);
     }
 }
 
 /// Counters of which each thread has its own line: to count is to write what no other thread writes.
 pub(crate) struct ThreadCounts<const N: usize> {
-    lines: Box<[CachePadded<[AtomicU64; N]>]>,
+    lines: Box<[CachePadded<[AtomicU64; N]>; OWN_LINES + SHARED_LINES]>,
 }
 
 impl<const N: usize> ThreadCounts<N> {
     pub(crate) fn new() -> Self {
-        let line = || CachePadded::new([const { AtomicU64::new(0) }; N]);
-        Self { lines: std::iter::repeat_with(line).take(OWN_LINES + SHARED_LINES).collect() }
+        let lines = std::array::from_fn(|_| CachePadded::new([const { AtomicU64::new(0) }; N]));
+        Self { lines: Box::new(lines) }
     }
 
     /// Adds one to the counter of this number.
@@ -153,22 +168,39 @@ impl<const N: usize> ThreadCounts<N> {
     /// Adds to the counter of this number, modulo 2^64: so that a thread can take back what it has counted.
     #[inline]
     fn add(&self, which: usize, number: u64) {
-        // A thread that is being torn down has lost its number; it may still drop a value that uses a cache.
-        let line = NUMBER.try_with(|number| number.0).unwrap_or(OWN_LINES);
-        if line < OWN_LINES {
-            let counter = &self.lines[line][which];
-            // Load and store, not an atomic addition: nobody else stores here. A thread that takes over the number of
-            // one that ended does so after it, through the lock on the numbers.
-            counter.store(counter.load(Relaxed).wrapping_add(number), Relaxed);
-        } else {
-            self.lines[OWN_LINES + line % SHARED_LINES][which].fetch_add(number, Relaxed);
+        if !self.try_add(which, number) {
+            self.add_elsewhere(which, number);
         }
+    }
+
+    /// Adds, if this thread has a line of its own, and calls no function.
+    #[inline]
+    fn try_add(&self, which: usize, number: u64) -> bool {
+        let thread = NUMBER.get();
+        if thread >= OWN_LINES {
+            return false;
+        }
+        let counter = &self.lines[thread][which];
+        // Load and store, not an atomic addition: nobody else stores here. A thread that takes over the number of
+        // one that ended does so after it, through the lock on the numbers.
+        counter.store(counter.load(Relaxed).wrapping_add(number), Relaxed);
+        true
+    }
+
+    /// Adds where several threads do, if this one is beyond those that have lines of their own, or has counted nothing yet.
+    #[cold]
+    #[inline(never)]
+    fn add_elsewhere(&self, which: usize, number: u64) {
+        if NUMBER.get() == NO_NUMBER {
+            ThreadNumber::assign();
+        }
+        self.lines[OWN_LINES + NUMBER.get() % SHARED_LINES][which].fetch_add(number, Relaxed);
     }
 
     /// The sums over all threads there have been.
     pub(crate) fn sum(&self) -> [u64; N] {
         let mut sums = [0_u64; N];
-        for line in &self.lines {
+        for line in &*self.lines {
             for (sum, counter) in sums.iter_mut().zip(line.iter()) {
                 *sum = sum.wrapping_add(counter.load(Relaxed));
             }
@@ -189,6 +221,12 @@ impl LookupCounts {
     #[inline(never)]
     pub(crate) fn count(&self, hit: bool) {
         self.0.count(usize::from(!hit));
+    }
+
+    /// As [`LookupCounts::count`], if that can be done without a call. Whether it could.
+    #[inline]
+    pub(crate) fn try_count(&self, hit: bool) -> bool {
+        self.0.try_add(usize::from(!hit), 1)
     }
 
     /// Takes back a hit that this thread has counted, and counts a miss for it.

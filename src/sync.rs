@@ -21,9 +21,9 @@ pub(crate) use loom::sync::{
 };
 
 #[cfg(all(target_os = "linux", not(larder_portable_pin)))]
-pub(crate) use crate::epoch::{Pin, flush, is_pinned, pin, pin_briefly, when_all_have_left};
+pub(crate) use crate::epoch::{BriefPin, Pin, flush, is_pinned, pin, pin_briefly, when_all_have_left};
 #[cfg(any(not(target_os = "linux"), larder_portable_pin))]
-pub(crate) use portable::{Pin, flush, is_pinned, pin, pin_briefly, when_all_have_left};
+pub(crate) use portable::{BriefPin, Pin, flush, is_pinned, pin, pin_briefly, when_all_have_left};
 
 /// Whether a pin always waits for the loads before it, and holds up those after it: then it is worth the while to start
 /// them first.
@@ -140,9 +140,11 @@ mod portable {
     use registry::{count_handed_over, count_set, waiting};
     pub(crate) use registry::{is_pinned, pin};
 
-    /// There is no pin that is plainer than [`pin`].
+    /// There is none: no pin is plainer than [`pin`] here.
+    pub(crate) type BriefPin = Pin;
+
     #[inline]
-    pub(crate) fn pin_briefly() -> Option<Pin> {
+    pub(crate) fn pin_briefly() -> Option<BriefPin> {
         None
     }
 

@@ -15,8 +15,9 @@ use super::{Cache, Core, Location};
 use crate::form::Form;
 use crate::iter::Ref;
 use crate::operation::Operation;
+use crate::stats::LookupCounts;
 use crate::stripe::{self, Aftermath, Expect, Glance, Held, Node, RemovalCause, Stripe};
-use crate::sync::{PIN_IS_FENCED, Pin, pin, pin_briefly};
+use crate::sync::{BriefPin, PIN_IS_FENCED, Pin, pin, pin_briefly};
 
 /// Keys looked up at a time by [`Cache::get_many`]: as many as the processor can fetch ahead of use.
 const TOGETHER: usize = 32;
@@ -34,6 +35,16 @@ impl<K, V> Core<K, V> {
     fn count_lookup(&self, hit: bool) {
         if let Some(lookups) = &self.lookups {
             lookups.count(hit);
+        }
+    }
+
+    /// Counts a look-up that had this result. For a thread's first one that is done by another function, from which nothing
+    /// comes back here.
+    #[inline(always)]
+    fn counted<R>(&self, hit: bool, result: Option<R>) -> Option<R> {
+        match &self.lookups {
+            Some(lookups) if !lookups.try_count(hit) => counted_elsewhere(lookups, hit, result),
+            _ => result,
         }
     }
 
@@ -71,6 +82,13 @@ impl<K, V> Core<K, V> {
             self.stripes[stripe].remove(context, hash, |_| false, expect, cause, aftermath);
         });
     }
+}
+
+#[cold]
+#[inline(never)]
+fn counted_elsewhere<R>(lookups: &LookupCounts, hit: bool, result: R) -> R {
+    lookups.count(hit);
+    result
 }
 
 impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
@@ -114,16 +132,67 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         Some(node)
     }
 
-    /// Looks up and records a use, where that takes no more than a glance; if not, nothing has been done.
-    #[inline(always)]
-    fn glance<Q, R>(&self, key: &Q, take: impl FnOnce(&Node<K, F::Stored>) -> R) -> Glance<R>
+    /// Looks up, counts, records a use, and gives the node to `take`: with a glance where that is enough, and by three
+    /// functions that do the rest where it is not. Nothing comes back here from those: see [`Glance`].
+    #[inline(never)]
+    fn look_up<Q, R>(&self, key: &Q, take: impl FnOnce(&Node<K, F::Stored>) -> Option<R>) -> Option<R>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let at = self.locate(key);
         let stripe = &self.core.stripes[at.stripe];
-        let Some(pin) = pin_briefly() else { return Glance::Unclear };
-        stripe.glance(&pin, at.hash, |candidate: &K| key.equivalent(candidate), take)
+        let Some(pin) = pin_briefly() else { return self.look_up_thoroughly(key, take) };
+        match stripe.glance(&pin, at.hash, |candidate: &K| key.equivalent(candidate)) {
+            Glance::Used(node) => {
+                let result = take(node);
+                drop(pin);
+                self.core.counted(true, result)
+            }
+            Glance::Found(place) => self.use_found(key, stripe, pin, place, take),
+            Glance::Absent => {
+                drop(pin);
+                self.core.counted(false, None)
+            }
+            Glance::Unclear => {
+                drop(pin);
+                self.look_up_thoroughly(key, take)
+            }
+        }
+    }
+
+    /// Goes on where a glance has found the entry, but it may have expired, or a hit has more to do than to raise the mark.
+    #[inline(never)]
+    fn use_found<Q, R>(
+        &self,
+        key: &Q,
+        stripe: &Stripe<K, F::Stored>,
+        pin: BriefPin,
+        place: u32,
+        take: impl FnOnce(&Node<K, F::Stored>) -> Option<R>,
+    ) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let node = stripe.named(place, &pin);
+        let deadline = node.deadline();
+        if deadline == 0 || self.core.time.is_surely_before(deadline) {
+            self.core.count_lookup(true);
+            stripe.record_use(node, &self.core.budget, || self.core.time.now());
+            return take(node);
+        }
+        drop(pin);
+        self.look_up_thoroughly(key, take)
+    }
+
+    #[inline(never)]
+    fn look_up_thoroughly<Q, R>(&self, key: &Q, take: impl FnOnce(&Node<K, F::Stored>) -> Option<R>) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let at = self.locate(key);
+        self.core.prefetch_before_pin(at);
+        let pin = pin();
+        take(self.find_and_use(key, at, &pin)?)
     }
 
     /// Opens the value of a node, where doing that under the pin is no worse than cloning it would be.
@@ -174,29 +243,9 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         Q: Hash + Equivalent<K> + ?Sized,
         V: Clone,
     {
-        if self.core.glances.load(Relaxed) { self.get_at_a_glance(key) } else { self.get_thoroughly(key) }
-    }
-
-    #[inline(never)]
-    fn get_at_a_glance<Q>(&self, key: &Q) -> Option<V>
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-        V: Clone,
-    {
-        match self.glance(key, |node| self.at_hand(node)) {
-            Glance::Found(value) => value,
-            Glance::Absent => None,
-            Glance::Unclear => self.get_thoroughly(key),
+        if F::ALL_AT_HAND {
+            return self.look_up(key, |node| self.at_hand(node));
         }
-    }
-
-    // Out of line, with nothing to come back to: see `Glance`.
-    #[inline(never)]
-    fn get_thoroughly<Q>(&self, key: &Q) -> Option<V>
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-        V: Clone,
-    {
         let at = self.locate(key);
         self.core.prefetch_before_pin(at);
         let pin = pin();
@@ -318,32 +367,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> Cache<K, V, S> {
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        if self.core.glances.load(Relaxed) { self.read_at_a_glance(key, read) } else { self.read_thoroughly(key, read) }
-    }
-
-    #[inline(never)]
-    fn read_at_a_glance<Q, R>(&self, key: &Q, read: impl FnOnce(&V) -> R) -> Option<R>
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-    {
-        let mut read = Some(read);
-        match self.glance(key, |node| read.take().map(|read| read(node.value()))) {
-            Glance::Found(result) => result,
-            Glance::Absent => None,
-            Glance::Unclear => self.read_thoroughly(key, read?),
-        }
-    }
-
-    // As `get_thoroughly`.
-    #[inline(never)]
-    fn read_thoroughly<Q, R>(&self, key: &Q, read: impl FnOnce(&V) -> R) -> Option<R>
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-    {
-        let at = self.locate(key);
-        self.core.prefetch_before_pin(at);
-        let pin = pin();
-        self.find_and_use(key, at, &pin).map(|node| read(node.value()))
+        self.look_up(key, |node| Some(read(node.value())))
     }
 
     /// Lends key and value for as long as the guard lives. A use; takes no lock.

@@ -58,9 +58,6 @@ pub(crate) struct Core<K, V> {
     pub(crate) time: Time,
     /// Whether any entry ever had a deadline, or has an age: if not, writes need not read the clock.
     timed: AtomicBool,
-    /// Whether most look-ups are done with a glance: no hit is counted, takes a lock or has to open a value, and no entry
-    /// ever had a deadline.
-    glances: AtomicBool,
     /// In nanoseconds; 0 for never.
     pub(crate) time_to_live: u64,
     time_to_idle: u64,
@@ -118,8 +115,6 @@ impl<K, V> Core<K, V> {
     fn deadline_from_now(&self, ttl: u64) -> (u64, u64) {
         if !self.timed.load(Relaxed) {
             self.timed.store(true, Relaxed);
-            // Relaxed: a glance sees a deadline for itself.
-            self.glances.store(false, Relaxed);
         }
         let now = self.time.now();
         let limit = if ttl == 0 { 0 } else { now.checked_add(ttl).unwrap_or(0) };
@@ -184,9 +179,7 @@ impl<K: Hash + Eq, V> Cache<K, V> {
 impl<K, V, S, F: Form<K, V>> Cache<K, V, S, F> {
     pub(crate) fn from_parts(parts: Parts<K, V, S, F>) -> Self {
         let Parts { stripes, budget, form, hasher, time, time_to_live, time_to_idle, refresh_after, weigh, .. } = parts;
-        let may_take_more = time_to_live != 0 || parts.record_stats || stripes.iter().any(Stripe::hits_renew);
         let core = Core {
-            glances: AtomicBool::new(F::ALL_AT_HAND && !may_take_more),
             stripes,
             budget,
             time,

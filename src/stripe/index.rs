@@ -186,13 +186,15 @@ pub(crate) struct Slot {
     pub(crate) place: u32,
 }
 
-/// What a look-up finds out that looks at one bucket and one node and does what is done for most hits, and no more: then no
-/// function is called in it, and what it works with need not be saved from calls. (Of a look-up's 120 instructions 20
-/// did nothing but that.)
+/// What a look-up finds out that looks at one bucket and one node. It calls no function: so nothing of what it works with
+/// has to be saved from one. (Of a look-up's 120 instructions 20 did nothing but that.)
 pub(crate) enum Glance<T> {
-    Found(T),
+    /// Found, and nothing is left to be done.
+    Used(T),
+    /// Found at this place, and nothing has been done.
+    Found(u32),
     Absent,
-    /// It takes more to tell. Nothing has been done.
+    /// It takes more to tell.
     Unclear,
 }
 
@@ -364,11 +366,11 @@ impl Buckets<'_> {
 
     /// As [`Buckets::find_map`], but looks at the home bucket only, where nearly all entries are.
     #[inline(always)]
-    pub(crate) fn glance<T>(self, hash: Hash, accept: impl Fn(u32) -> Option<T>) -> Glance<T> {
+    pub(crate) fn glance<T>(self, hash: Hash, accept: impl Fn(u32) -> Option<T>) -> Glance<(u32, T)> {
         // Not by an index that might panic: see `Glance`.
         let Some(bucket) = self.0.get(self.home(hash)) else { return Glance::Unclear };
         match bucket.find_map(hash.tag(), accept) {
-            Some((.., accepted)) => Glance::Found(accepted),
+            Some((_, place, accepted)) => Glance::Used((place, accepted)),
             None if bucket.is_passed() => Glance::Unclear,
             None => Glance::Absent,
         }

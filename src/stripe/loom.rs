@@ -251,9 +251,10 @@ impl Model {
 
     /// As [`Model::get`], if a glance tells.
     fn glance(&self, key: u32) -> Option<Option<u32>> {
-        let is_key = |candidate: &Tracked| candidate.get() == key;
-        match self.stripe.glance(&pin(), hash_of(key), is_key, |node| version(key, node.value())) {
-            Glance::Found(version) => Some(Some(version)),
+        let pin = pin();
+        match self.stripe.glance(&pin, hash_of(key), |candidate: &Tracked| candidate.get() == key) {
+            Glance::Used(node) => Some(Some(version(key, node.value()))),
+            Glance::Found(place) => Some(Some(version(key, self.stripe.named(place, &pin).value()))),
             Glance::Absent => Some(None),
             Glance::Unclear => None,
         }

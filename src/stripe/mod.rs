@@ -124,6 +124,7 @@ pub(crate) struct Stripe<K, V> {
     buckets: AtomicPtr<()>,
     bucket_count: AtomicUsize,
     most_marks: u32,
+    /// Whether a hit may have to take the lock.
     hits_renew: bool,
     /// A hit of a node with a lower mark has something to do.
     busy_below: u32,
@@ -155,11 +156,6 @@ impl<K, V> Stripe<K, V> {
             settings,
             writer: CachePadded::new(Mutex::new(writer)),
         }
-    }
-
-    /// Whether a hit may have to take the lock.
-    pub(crate) fn hits_renew(&self) -> bool {
-        self.hits_renew
     }
 
     #[inline]
@@ -201,33 +197,39 @@ impl<K, V> Stripe<K, V> {
         found.map(|(slot, node)| (slot.place, node))
     }
 
-    /// Looks for a key where it most likely is, counts a hit as a use, and gives the node's content to `take`. O(1); takes
-    /// no lock. Unclear where that is not all to be done: where a hit may have to take the lock, or the node has a deadline.
+    /// Looks for a key where it most likely is, and counts a hit as a use where that is all to be done for it. O(1); takes
+    /// no lock.
     #[inline(always)]
-    pub(crate) fn glance<R>(
-        &self,
-        pin: &Pin,
+    pub(crate) fn glance<'p>(
+        &'p self,
+        pin: &'p Pin,
         hash: Hash,
         is_key: impl Fn(&K) -> bool,
-        take: impl FnOnce(&Node<K, V>) -> R,
-    ) -> Glance<R> {
-        let node = self.table.load(pin).buckets().glance(hash, |place| {
+    ) -> Glance<&'p Node<K, V>> {
+        let glance = self.table.load(pin).buckets().glance(hash, |place| {
             let node = self.node(place, pin);
             is_key(node.key()).then_some(node)
         });
-        match node {
-            Glance::Found(node) if node.deadline() == 0 => {
-                if node.mark() < self.busy_below {
-                    if self.hits_renew {
-                        return Glance::Unclear;
-                    }
-                    node.raise_mark(self.most_marks);
-                }
-                Glance::Found(take(node))
-            }
+        match glance {
+            Glance::Used((place, node)) => self.use_glanced(place, node),
+            Glance::Found(place) => Glance::Found(place),
             Glance::Absent => Glance::Absent,
-            _ => Glance::Unclear,
+            Glance::Unclear => Glance::Unclear,
         }
+    }
+
+    #[inline(always)]
+    fn use_glanced<'p>(&self, place: u32, node: &'p Node<K, V>) -> Glance<&'p Node<K, V>> {
+        if node.deadline() != 0 {
+            return Glance::Found(place);
+        }
+        if node.mark() < self.busy_below {
+            if self.hits_renew {
+                return Glance::Found(place);
+            }
+            node.raise_mark(self.most_marks);
+        }
+        Glance::Used(node)
     }
 
     /// The node of a key that has not expired. O(1); takes no lock; asks for the time only if the node
@@ -307,8 +309,9 @@ impl<K, V> Stripe<K, V> {
         self.slab.hold(node, pin)
     }
 
-    /// The node of a place that a write under this pin has displaced.
-    pub(crate) fn displaced<'p>(&'p self, place: u32, pin: &'p Pin) -> &'p Node<K, V> {
+    /// The node of a place that the table named under this pin, or that a write under it has displaced.
+    #[inline]
+    pub(crate) fn named<'p>(&'p self, place: u32, pin: &'p Pin) -> &'p Node<K, V> {
         self.node(place, pin)
     }
 
