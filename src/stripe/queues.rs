@@ -566,7 +566,7 @@ impl Queues {
     #[inline]
     fn is_small_next(&self) -> bool {
         let whole = self.main.weight + self.small.weight;
-        !self.small.is_empty() && (self.small.weight > whole / SMALL_SHARE || self.main.is_empty())
+        !self.small.is_empty() && (self.small.weight * SMALL_SHARE > whole || self.main.is_empty())
     }
 
     /// Evicts the oldest of the small queue, unless it has proved itself: then it starts anew in the main queue.
