@@ -248,11 +248,11 @@ impl Drop for Pin {
     }
 }
 
-/// The pin of a thread that was not pinned, for the length of one call. Pins that are taken meanwhile are left before it is.
+/// The pin of a thread that was not pinned and has a word of its own.
 pub(crate) struct BriefPin(ManuallyDrop<Pin>);
 
 /// Pins the current thread for the length of one call, where that is a plain matter: it has a word of its own, is not
-/// pinned, and needs no fence. Then neither entering nor leaving has anything to ask.
+/// pinned, and needs no fence. Then neither entering nor leaving calls a function.
 #[inline]
 pub(crate) fn pin_briefly() -> Option<BriefPin> {
     let participant = participant()?;
@@ -279,11 +279,15 @@ impl Drop for BriefPin {
     #[inline]
     fn drop(&mut self) {
         // In place of the drop of the pin within.
-        let participant = self.0.participant;
-        let word = participant.0.load(Relaxed);
-        debug_assert_eq!(word & (BORROWED | DEPTH), 1, "what was nested in it has been left");
+        let word = &self.0.participant.0;
+        let inside = word.load(Relaxed);
         // Release: as in `leave`.
-        participant.0.store(word.wrapping_add(LEFT - 1), Release);
+        if inside & DEPTH == 1 {
+            word.store(inside.wrapping_add(LEFT - 1), Release);
+        } else {
+            // A pin that was taken later may be left later too: by another coroutine of this thread.
+            word.fetch_sub(1, Release);
+        }
     }
 }
 
@@ -403,6 +407,30 @@ mod tests {
 
         drop(brief);
         assert!(!is_pinned());
+        until_set(&flag);
+    }
+
+    #[test]
+    fn pins_are_left_in_any_order() {
+        drop(pin());
+        let Some(brief) = pin_briefly() else {
+            return assert!(!IS_ASYMMETRIC.load(Relaxed), "this thread has a word and is not pinned");
+        };
+        let nested = pin();
+        let flag = Arc::new(AtomicBool::new(false));
+        let retire = || when_all_have_left([Arc::clone(&flag)], true);
+        thread::scope(|scope| scope.spawn(retire).join()).expect("does not panic");
+        drop(brief);
+        assert!(is_pinned());
+        thread::scope(|scope| scope.spawn(flush).join()).expect("does not panic");
+        assert!(!flag.load(Acquire), "the nested pin is still there");
+
+        drop(nested);
+        assert!(!is_pinned());
+        until_set(&flag);
+    }
+
+    fn until_set(flag: &AtomicBool) {
         let start = Instant::now();
         while !flag.load(Acquire) {
             // Threads of other tests come and go.

@@ -48,7 +48,7 @@ pub trait Form<K, V>: Sealed {
     #[doc(hidden)]
     fn is_at_hand(stored: &Self::Stored) -> bool;
 
-    /// Whether [`Form::is_at_hand`] is true of everything.
+    /// Whether [`Form::is_at_hand`] is true of everything, and opening never fails.
     #[doc(hidden)]
     const ALL_AT_HAND: bool;
 

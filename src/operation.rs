@@ -88,7 +88,7 @@ impl<'c, K, V> Operation<'c, K, V> {
         let listener = self.core.listener.as_ref()?;
         let mut panic = None;
         for (place, cause) in displaced {
-            let node = self.core.stripes[self.stripe].named(place, self.pin());
+            let node = self.core.stripes[self.stripe].node(place, self.pin());
             let told = catch_unwind(AssertUnwindSafe(|| listener(node.key(), node.value(), cause)));
             panic = panic.or(told.err());
         }

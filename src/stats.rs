@@ -187,12 +187,16 @@ impl<const N: usize> ThreadCounts<N> {
         true
     }
 
-    /// Adds where several threads do, if this one is beyond those that have lines of their own, or has counted nothing yet.
+    /// Adds in a thread that has no line of its own yet, or, since it is beyond those that have, or is being torn down,
+    /// where several threads do.
     #[cold]
     #[inline(never)]
     fn add_elsewhere(&self, which: usize, number: u64) {
         if NUMBER.get() == NO_NUMBER {
             ThreadNumber::assign();
+            if self.try_add(which, number) {
+                return;
+            }
         }
         self.lines[OWN_LINES + NUMBER.get() % SHARED_LINES][which].fetch_add(number, Relaxed);
     }

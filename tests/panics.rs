@@ -518,6 +518,26 @@ fn a_listener_that_panics_hears_of_every_entry() {
 
 /// A cache that is dropped drops all of its entries, though some of them panic.
 #[test]
+fn a_hit_is_counted_before_its_closure_runs() {
+    let hour = Duration::from_secs(3600);
+    let builders = [Cache::builder().max_entries(1000), Cache::builder().max_entries(1000).time_to_live(hour)];
+    for builder in builders {
+        let cache: Cache<u32, u32> = builder.record_stats().build().expect("a valid choice");
+        cache.insert(1, 10);
+        // Twice in a thread that has counted nothing before.
+        let looks = || {
+            let panics = || cache.read(&1, |_| -> u32 { resume_unwind(Box::new(())) });
+            assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
+            assert_eq!(cache.read(&1, |_| cache.stats().hits), Some(2));
+            assert_eq!(cache.get(&2), None);
+        };
+        thread::scope(|scope| scope.spawn(looks).join()).expect("its panic is caught");
+        assert_eq!((cache.stats().hits, cache.stats().misses), (2, 1));
+        cache.validate();
+    }
+}
+
+#[test]
 fn drops_that_panic_when_the_cache_is_dropped() {
     let _one = one_at_a_time();
     for shape in SHAPES {

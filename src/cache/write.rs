@@ -157,7 +157,7 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
             stripe.remove(context, at.hash, |candidate| key.equivalent(candidate), Expect::Anything, cause, aftermath)
         });
         let (place, alive) = removed?;
-        let node = stripe.named(place, operation.pin());
+        let node = stripe.node(place, operation.pin());
         let value = alive.then(|| read(node, operation.pin()));
         // Before the value is returned: if a destructor panics in here, it is dropped and not forgotten.
         drop(operation);
@@ -185,7 +185,7 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
             let now = operation.now();
             next = stripe.visit(operation.pin(), from, |place, node| found.push((place, node.hash())));
             for (place, hash) in found {
-                let node = stripe.named(place, operation.pin());
+                let node = stripe.node(place, operation.pin());
                 if stripe::is_expired(node.deadline(), now) || !keep(node) {
                     let (expect, cause) = (Expect::Place(place), RemovalCause::Removed);
                     operation.run(|context, aftermath| {

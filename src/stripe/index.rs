@@ -186,17 +186,8 @@ pub(crate) struct Slot {
     pub(crate) place: u32,
 }
 
-/// What a look-up finds out that looks at one bucket and one node. It calls no function: so nothing of what it works with
-/// has to be saved from one. (Of a look-up's 120 instructions 20 did nothing but that.)
-pub(crate) enum Glance<T> {
-    /// Found, and nothing is left to be done.
-    Used(T),
-    /// Found at this place, and nothing has been done.
-    Found(u32),
-    Absent,
-    /// It takes more to tell.
-    Unclear,
-}
+/// An entry may be in another bucket than its home.
+pub(crate) struct Elsewhere;
 
 /// A row of buckets. Its length never changes; a stripe that grows publishes a new one.
 pub(crate) struct Table {
@@ -364,15 +355,18 @@ impl Buckets<'_> {
         }
     }
 
-    /// As [`Buckets::find_map`], but looks at the home bucket only, where nearly all entries are.
+    /// As [`Buckets::find_map`], but looks at the home bucket only, where nearly all entries are, and gives the place.
     #[inline(always)]
-    pub(crate) fn glance<T>(self, hash: Hash, accept: impl Fn(u32) -> Option<T>) -> Glance<(u32, T)> {
-        // Not by an index that might panic: see `Glance`.
-        let Some(bucket) = self.0.get(self.home(hash)) else { return Glance::Unclear };
+    pub(crate) fn find_at_home<T>(
+        self,
+        hash: Hash,
+        accept: impl Fn(u32) -> Option<T>,
+    ) -> Result<Option<(u32, T)>, Elsewhere> {
+        // Not by an index that might panic, which would be a call: see `Stripe::glance`.
+        let bucket = self.0.get(self.home(hash)).ok_or(Elsewhere)?;
         match bucket.find_map(hash.tag(), accept) {
-            Some((_, place, accepted)) => Glance::Used((place, accepted)),
-            None if bucket.is_passed() => Glance::Unclear,
-            None => Glance::Absent,
+            None if bucket.is_passed() => Err(Elsewhere),
+            found => Ok(found.map(|(_, place, accepted)| (place, accepted))),
         }
     }
 

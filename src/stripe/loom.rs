@@ -13,7 +13,8 @@
 //!
 //! * The barrier of all threads, `membarrier`, by which [`crate::epoch`] orders a pin: here each pin has a fence instead,
 //!   the same code otherwise. That the one does for the other is argued there. Nor threads that end, and the words that
-//!   they leave to others. Nor the brief pin, which does what the other one does where that needs no fence.
+//!   they leave to others. Nor the brief pin, which does what the other one does where that needs no fence, and the
+//!   instruction by which tags are compared.
 //! * With `--cfg larder_portable_pin` the pin is crossbeam-epoch's. It takes so many steps that one interruption is all that
 //!   can be gone through; a thread is registered beforehand, unseen.
 //! * The checker takes sequentially consistent fences for a little stronger than they are, and remembers seven stores of a
@@ -50,7 +51,7 @@ use loom::sync::atomic::AtomicU32;
 use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use loom::thread;
 
-use super::index::Table;
+use super::index::{Elsewhere, Table};
 use super::queues::Policy;
 use super::slab::Chunk;
 use super::{Aftermath, Context, Entry, Expect, Glance, Hash, Held, Need, RemovalCause, Settings, Stripe, Supply};
@@ -253,8 +254,8 @@ impl Model {
     fn glance(&self, key: u32) -> Option<Option<u32>> {
         let pin = pin();
         match self.stripe.glance(&pin, hash_of(key), |candidate: &Tracked| candidate.get() == key) {
-            Glance::Used(node) => Some(Some(version(key, node.value()))),
-            Glance::Found(place) => Some(Some(version(key, self.stripe.named(place, &pin).value()))),
+            Glance::Used(_, node) => Some(Some(version(key, node.value()))),
+            Glance::Found(place) => Some(Some(version(key, self.stripe.node(place, &pin).value()))),
             Glance::Absent => Some(None),
             Glance::Unclear => None,
         }
@@ -564,8 +565,8 @@ fn a_glance_sees_that_an_entry_may_be_elsewhere() {
     check_table(
         &[20, 30],
         |table| {
-            let glance = table.buckets().glance(hash_of(20), |place| (place == 20).then_some(()));
-            assert!(matches!(glance, Glance::Unclear));
+            let found = table.buckets().find_at_home(hash_of(20), |place| (place == 20).then_some(()));
+            assert!(matches!(found, Err(Elsewhere)));
         },
         |table| {
             remove(table, 30);

@@ -61,13 +61,13 @@ use crossbeam_utils::CachePadded;
 use smallvec::SmallVec;
 
 pub(crate) use self::aftermath::{Aftermath, RemovalCause};
-pub(crate) use self::index::{Glance, Hash};
+pub(crate) use self::index::Hash;
 pub(crate) use self::queues::Slack;
 pub(crate) use self::slab::{Held, Node};
 pub(crate) use self::supply::{Need, Supply};
 pub(crate) use self::writer::{Entry, Expect, Written};
 
-use self::index::{Buckets, Table};
+use self::index::{Buckets, Elsewhere, Table};
 use self::limbo::BATCH;
 use self::processor::prefetch;
 use self::queues::{Marks, Policy, Queues};
@@ -113,6 +113,17 @@ pub(crate) struct Context<'a> {
     pub(crate) now: u64,
     /// Nothing else helped: nodes may be added that the budget does not pay for.
     pub(crate) overdraw: bool,
+}
+
+/// What a look-up finds out that looks at one bucket and one node: [`Stripe::glance`].
+pub(crate) enum Glance<N> {
+    /// The entry, its place and its node: a use has been counted, and nothing is left to be done.
+    Used(u32, N),
+    /// The entry's place. Nothing has been done.
+    Found(u32),
+    Absent,
+    /// It takes more to tell.
+    Unclear,
 }
 
 /// See the [module's documentation](self).
@@ -176,7 +187,7 @@ impl<K, V> Stripe<K, V> {
 
     /// The node at a place that this stripe's table named at some time since `_pin` was taken.
     #[inline]
-    fn node<'p>(&'p self, place: u32, _pin: &'p Pin) -> &'p Node<K, V> {
+    pub(crate) fn node<'p>(&'p self, place: u32, _pin: &'p Pin) -> &'p Node<K, V> {
         // SAFETY: places get into the table only filled, and are taken only after they left it and
         // everyone who was pinned at that time has left; `_pin` is as old as the caller's look.
         unsafe { self.slab.node(place) }
@@ -198,7 +209,7 @@ impl<K, V> Stripe<K, V> {
     }
 
     /// Looks for a key where it most likely is, and counts a hit as a use where that is all to be done for it. O(1); takes
-    /// no lock.
+    /// no lock. Calls none of our functions, so that nothing of what it works with has to be saved from one.
     #[inline(always)]
     pub(crate) fn glance<'p>(
         &'p self,
@@ -206,30 +217,16 @@ impl<K, V> Stripe<K, V> {
         hash: Hash,
         is_key: impl Fn(&K) -> bool,
     ) -> Glance<&'p Node<K, V>> {
-        let glance = self.table.load(pin).buckets().glance(hash, |place| {
+        let found = self.table.load(pin).buckets().find_at_home(hash, |place| {
             let node = self.node(place, pin);
             is_key(node.key()).then_some(node)
         });
-        match glance {
-            Glance::Used((place, node)) => self.use_glanced(place, node),
-            Glance::Found(place) => Glance::Found(place),
-            Glance::Absent => Glance::Absent,
-            Glance::Unclear => Glance::Unclear,
+        match found {
+            Ok(Some((place, node))) if node.deadline() == 0 && self.use_at_once(node) => Glance::Used(place, node),
+            Ok(Some((place, _))) => Glance::Found(place),
+            Ok(None) => Glance::Absent,
+            Err(Elsewhere) => Glance::Unclear,
         }
-    }
-
-    #[inline(always)]
-    fn use_glanced<'p>(&self, place: u32, node: &'p Node<K, V>) -> Glance<&'p Node<K, V>> {
-        if node.deadline() != 0 {
-            return Glance::Found(place);
-        }
-        if node.mark() < self.busy_below {
-            if self.hits_renew {
-                return Glance::Found(place);
-            }
-            node.raise_mark(self.most_marks);
-        }
-        Glance::Used(node)
     }
 
     /// The node of a key that has not expired. O(1); takes no lock; asks for the time only if the node
@@ -289,13 +286,23 @@ impl<K, V> Stripe<K, V> {
     /// hit puts off the deadline and that has moved by more than a 64th of the idle time.
     #[inline]
     pub(crate) fn record_use(&self, node: &Node<K, V>, budget: &Budget, clock: impl Fn() -> u64) {
-        // One question in most hits, whatever the answer is for.
-        if node.mark() < self.busy_below {
+        if !self.use_at_once(node) {
             node.raise_mark(self.most_marks);
-            if self.hits_renew {
-                self.renew_by(node, budget, clock);
-            }
+            self.renew_by(node, budget, clock);
         }
+    }
+
+    /// Counts a hit as a use, if it has not to renew the entry as well; else does nothing.
+    #[inline]
+    fn use_at_once(&self, node: &Node<K, V>) -> bool {
+        // One question in most hits, whatever the answer is for.
+        if node.mark() >= self.busy_below {
+            return true;
+        }
+        if !self.hits_renew {
+            node.raise_mark(self.most_marks);
+        }
+        !self.hits_renew
     }
 
     #[cold]
@@ -307,12 +314,6 @@ impl<K, V> Stripe<K, V> {
     /// Lends a node that was found under this pin beyond it.
     pub(crate) fn hold<'s>(&'s self, node: &Node<K, V>, pin: &Pin) -> Held<'s, K, V> {
         self.slab.hold(node, pin)
-    }
-
-    /// The node of a place that the table named under this pin, or that a write under it has displaced.
-    #[inline]
-    pub(crate) fn named<'p>(&'p self, place: u32, pin: &'p Pin) -> &'p Node<K, V> {
-        self.node(place, pin)
     }
 
     /// Starts to fetch what a look-up of `hash` reads first. Needs no pin.

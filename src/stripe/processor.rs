@@ -31,7 +31,7 @@ impl Tags {
 }
 
 /// The model checker and the interpreter know loads, but not the processor's instructions.
-#[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "64", not(any(loom, miri))))]
 mod vector {
     use core::arch::asm;
     use core::arch::x86_64::{_mm_movemask_epi8, _mm_set1_epi8};
@@ -47,9 +47,10 @@ mod vector {
             // From memory, where an intrinsic would need both words in registers first: a look-up takes five instructions
             // less.
             //
-            // SAFETY: reads the 16 bytes of `self`, which are aligned to as many. As the load of each byte is one access,
-            // it is atomic; as no load of this processor is done before an earlier one, it is an Acquire; and as it may
-            // touch any memory, for all that is said of it, the compiler moves no other access over it.
+            // SAFETY: reads the 16 bytes of `self`, which are aligned to as many, and does what the Acquire loads of the
+            // other form do. A store changes one tag, so that a word which is read in parts is as good as a whole one; this
+            // processor does no load before an earlier one; and as the instruction may touch any memory, for all that is
+            // said of it, the compiler moves no other access over it.
             unsafe {
                 asm!(
                     "pcmpeqb {equal}, xmmword ptr [{tags}]",
@@ -65,7 +66,7 @@ mod vector {
     }
 }
 
-#[cfg(not(all(target_arch = "x86_64", not(any(loom, miri)))))]
+#[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64", not(any(loom, miri)))))]
 impl Tags {
     /// The tags that equal this one, a set bit each. Loads each tag once, with Acquire.
     #[inline]
@@ -77,7 +78,7 @@ impl Tags {
 
 /// Several bytes at a time in a word, as in "Bit Twiddling Hacks" by Sean Eron Anderson, section "Determine if a word has
 /// a zero byte".
-#[cfg(any(test, not(all(target_arch = "x86_64", not(any(loom, miri))))))]
+#[cfg(any(test, not(all(target_arch = "x86_64", target_pointer_width = "64", not(any(loom, miri))))))]
 mod words {
     use super::Tags;
 

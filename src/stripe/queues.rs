@@ -530,7 +530,8 @@ impl Queues {
         None
     }
 
-    // Out of line, and what most searches end with at once apart from the rest: `Lru` and the rest need other registers.
+    // Two functions out of line: `Lru` needs none of this, and the usual victim, the oldest of the small queue, none of the
+    // search.
     #[inline(never)]
     fn pop_s3(&mut self, marks: impl Marks) -> Option<(u32, Hash)> {
         self.was_full = true;
