@@ -285,7 +285,8 @@ impl Drop for BriefPin {
         if inside & DEPTH == 1 {
             word.store(inside.wrapping_add(LEFT - 1), Release);
         } else {
-            // A pin that was taken later may be left later too: by another coroutine of this thread.
+            // A pin that was taken later may be left later too: by another coroutine of this thread. (Not a store, or the
+            // compiler makes one of both, and works out what to store in each look-up.)
             word.fetch_sub(1, Release);
         }
     }
