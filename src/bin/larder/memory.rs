@@ -20,8 +20,8 @@ const PERIOD: Duration = Duration::from_millis(250);
 /// How many looks after the memory was given back it may be again, though there is no more of it.
 const AGAIN: u32 = 20;
 
-/// Beyond the limit: what connections, threads and the program itself take.
-const SPARE: u64 = 32 << 20;
+/// Beyond the limit: what connections and threads take. What is mapped from files comes on top, 8 MiB at most.
+const SPARE: u64 = 24 << 20;
 
 /// Looks after the process's memory until the sender is dropped.
 pub(crate) fn keep(cache: &ServerCache, end: &Receiver<()>) {
