@@ -152,6 +152,11 @@ impl Budget {
         }
     }
 
+    /// Takes `change`, whether it is there or not, or gives it back where it is below zero.
+    pub(crate) fn settle(&self, change: i64) {
+        self.free.fetch_sub(change as u64, Relaxed);
+    }
+
     /// Changes the limit. After lowering it the caller makes room.
     pub(crate) fn set_limit(&self, limit: u64) {
         let spendable = |limit| match self.unit {

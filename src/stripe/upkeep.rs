@@ -23,8 +23,9 @@ use crate::sync::{Ordering::Relaxed, Pin};
 /// Of so many of the sparsest chunks that is given up which is the least of a loss.
 const SPARSE: usize = 4;
 
-/// What an entry that has been used of late is worth, in entries that have not.
-const LOSS_IF_USED: u64 = 8;
+/// What an entry that has been used of late is worth, in entries that have not: as many as short chunks have, so that of a
+/// small cache the entries that are always in use stay, whatever goes.
+const LOSS_IF_USED: u64 = 64;
 
 impl<K, V> Stripe<K, V> {
     /// Takes what was allocated, where it is still wanted.

@@ -171,8 +171,10 @@ pub(crate) struct Writer<K, V> {
     /// Bytes of table, queues, nodes and columns that the credit has paid for.
     pub(super) charged: u64,
     pub(super) columns: Columns,
-    /// Whether nodes were added that the budget does not pay for: then each new entry displaces another one.
-    pub(super) is_ahead: bool,
+    /// How many entries there were when nodes were added that the budget does not pay for, since readers kept the retired
+    /// ones: until the budget is in order again there are to be no more. What memory costs meanwhile is no affair of the
+    /// living either: see [`Locked::recharge`].
+    pub(super) pace: Option<usize>,
 }
 
 impl<K, V> Writer<K, V> {
@@ -200,7 +202,7 @@ impl<K, V> Writer<K, V> {
             loads: Vec::new(),
             next_load: 0,
             columns,
-            is_ahead: false,
+            pace: None,
         }
     }
 
@@ -342,7 +344,8 @@ impl<'a, K, V> Locked<'a, K, V> {
             // good.
             let len = len.max(wanted.min(4 * LEAST_CHUNK));
             self.context.budget.add_advanced(bytes(len));
-            self.writer.is_ahead = true;
+            let entries = self.writer.queues.len();
+            self.writer.pace.get_or_insert(entries);
             return Need::Chunk { len, columns };
         }
         self.promptly = true;
@@ -556,7 +559,7 @@ impl<'a, K, V> Locked<'a, K, V> {
     /// and [`Core::make_room`](crate::cache::Core) has to see to it.
     #[inline(always)]
     pub(super) fn settle(&mut self, keep: Option<u32>) {
-        if self.writer.is_ahead {
+        if self.writer.pace.is_some() {
             self.keep_pace(keep);
         }
         if self.writer.credit >= 0 {
@@ -578,11 +581,13 @@ impl<'a, K, V> Locked<'a, K, V> {
         }
     }
 
-    /// Evicts an entry for the one that was put in, since the place of that is not paid for.
+    /// Evicts an entry where there is one more than there is to be, since the place of that is not paid for. Not one for
+    /// each that is put in: where the bytes behind them took more than one, there would be ever fewer.
     #[cold]
     pub(super) fn keep_pace(&mut self, keep: Option<u32>) {
-        if self.context.budget.free() >= 0 || !self.evict(keep) {
-            self.writer.is_ahead = false;
+        let is_more = self.writer.pace.is_some_and(|pace| self.writer.queues.len() > pace);
+        if self.context.budget.free() >= 0 || (is_more && !self.evict(keep)) {
+            self.writer.pace = None;
         }
     }
 
@@ -614,13 +619,16 @@ impl<'a, K, V> Locked<'a, K, V> {
     }
 
     /// Charges for memory that was added or given up since the last time. Entries are not evicted for it, since that
-    /// does not free it: what this stripe can't pay the budget is overdrawn by.
+    /// does not free it: what this stripe can't pay the budget is overdrawn by. While readers keep memory from becoming free
+    /// it pays nothing, or each of many batches that wait would cost it an entry.
     #[inline]
     pub(super) fn recharge(&mut self) {
         let bytes = self.writer.structure_bytes();
         let change = bytes as i64 - self.writer.charged as i64;
         self.writer.charged = bytes;
-        if change > self.writer.credit && !self.can_afford(change as u64) {
+        if self.writer.pace.is_some() {
+            self.context.budget.settle(change);
+        } else if change > self.writer.credit && !self.can_afford(change as u64) {
             self.context.budget.overdraw((change - self.writer.credit) as u64);
             self.writer.credit = 0;
         } else {
@@ -666,7 +674,8 @@ impl<K, V> Drop for Locked<'_, K, V> {
             self.settle_rest();
         }
         let quantum = self.context.budget.quantum();
-        if self.writer.credit > 2 * quantum as i64 {
+        // While memory is not paid for, what is returned would pay for it, and be lost to the living.
+        if self.writer.credit > 2 * quantum as i64 && self.writer.pace.is_none() {
             self.return_credit(quantum);
         }
         if self.stripe.is_plain {
