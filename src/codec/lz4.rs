@@ -59,7 +59,7 @@ impl Codec for Lz4 {
         }
         let start = out.len();
         out.resize(start + len, 0);
-        match decompress_into(stored, &mut out[start..]) {
+        match decompress(stored, &mut out[start..]) {
             Ok(found) if found == len => Ok(()),
             Ok(found) => Err(CodecError::length("lz4", len, found)),
             Err(DecompressError::OutputTooSmall { expected, .. }) if expected > len => {
@@ -68,4 +68,10 @@ impl Codec for Lz4 {
             Err(error) => Err(CodecError::damaged("lz4", error)),
         }
     }
+}
+
+/// In a function of its own, so that nothing of its caller is in the way of the library's loop, which is inlined here.
+#[inline(never)]
+fn decompress(stored: &[u8], block: &mut [u8]) -> Result<usize, DecompressError> {
+    decompress_into(stored, block)
 }

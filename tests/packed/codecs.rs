@@ -1,6 +1,7 @@
 //! Every codec there is, to be tried in a cache, and values to try it with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use larder::codec::*;
 
@@ -8,7 +9,8 @@ use larder::codec::*;
 pub(crate) fn codecs() -> Vec<(&'static str, Arc<dyn Codec>)> {
     vec![
         ("mirror", Arc::new(Mirror { must_encode: true })),
-        ("auto", Arc::new(Auto::new())),
+        // However slow the machine, it is to find that compressing is worth the time.
+        ("auto", Arc::new(Auto::new().with_worth_per_kib(Duration::from_secs(10)))),
         #[cfg(feature = "snappy")]
         ("snappy", Arc::new(Snappy::new())),
         #[cfg(feature = "deflate")]
