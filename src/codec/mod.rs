@@ -166,6 +166,13 @@ pub trait Codec: Send + Sync {
         false
     }
 
+    /// How many bytes [`encode`](Codec::encode) appends for a value of `len` bytes, where that is known beforehand; `None`
+    /// where it depends on the value, which is what a codec says unless it is told otherwise. Of a codec that
+    /// [must encode](Codec::must_encode) the cache has the bytes written where they will stay, and copies them no more.
+    fn encoded_len(&self, _len: usize) -> Option<usize> {
+        None
+    }
+
     /// The name of the format in which `stored` was written, and its bytes without what only this codec understands: what
     /// a program can pass on to another that knows the format. All of it under [`name`](Codec::name) unless it is told
     /// otherwise.
@@ -200,6 +207,10 @@ macro_rules! pointers {
 
             fn is_checked(&self) -> bool {
                 (**self).is_checked()
+            }
+
+            fn encoded_len(&self, len: usize) -> Option<usize> {
+                (**self).encoded_len(len)
             }
 
             fn format_of<'a>(&'a self, stored: &'a [u8]) -> (&'a str, &'a [u8]) {

@@ -124,7 +124,15 @@ impl Packer {
         key: impl FnOnce(bool) -> B,
         plain: &[u8],
     ) -> Result<Box<[u8]>, CodecError> {
-        self.pack_for_with(key, plain, |head, body| {
+        let codecs = self.codecs.load();
+        let in_use = Self::in_use(&codecs);
+        if let Some(len) = in_use.stored_len(plain.len()) {
+            let mut stored = Vec::with_capacity(len);
+            self.encode(in_use, &key(in_use.codec.binds_key()), plain, &mut stored)?;
+            self.counts.packed(plain.len(), stored.len());
+            return Ok(stored.into_boxed_slice());
+        }
+        self.pack_by_with(in_use, key, plain, |head, body| {
             let mut stored = Vec::with_capacity(head.len() + body.len());
             stored.extend_from_slice(head);
             stored.extend_from_slice(body);
@@ -143,17 +151,17 @@ impl Packer {
         plain: &[u8],
         keep: impl FnOnce(&[u8], &[u8]) -> R,
     ) -> Result<R, CodecError> {
-        self.pack_for_with(|_| key, plain, keep)
+        let codecs = self.codecs.load();
+        self.pack_by_with(Self::in_use(&codecs), |_| key, plain, keep)
     }
 
-    fn pack_for_with<B: Deref<Target = [u8]>, R>(
+    fn pack_by_with<B: Deref<Target = [u8]>, R>(
         &self,
+        in_use: &Numbered,
         key: impl FnOnce(bool) -> B,
         plain: &[u8],
         keep: impl FnOnce(&[u8], &[u8]) -> R,
     ) -> Result<R, CodecError> {
-        let codecs = self.codecs.load();
-        let in_use = Self::in_use(&codecs);
         if plain.len() < self.min_size && !in_use.codec.must_encode() {
             self.counts.raw(plain.len(), RawReason::Small);
             return Ok(keep(&[RAW as u8], plain));
@@ -300,6 +308,14 @@ impl Numbered {
         Self { id, codec, has_sum }
     }
 
+    /// The length of what is stored for a value of `len` bytes, where that is known before it is encoded: of a codec that
+    /// must not be left out, since what another writes may not be kept.
+    fn stored_len(&self, len: usize) -> Option<usize> {
+        let encoded = self.codec.must_encode().then(|| self.codec.encoded_len(len))??;
+        let around = varint_len(self.id.into()) + varint_len(len as u64) + if self.has_sum { SUM_LEN } else { 0 };
+        encoded.checked_add(around)
+    }
+
     /// What the codec wrote of `stored`, whose checksum, if it has one, is compared.
     fn written<'a>(&self, stored: &[u8], head: &Head<'a>) -> Result<&'a [u8], CodecError> {
         if !self.has_sum {
@@ -378,6 +394,11 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
         number >>= 7;
     }
     out.push(number as u8);
+}
+
+/// How many bytes [`put_varint`] appends.
+fn varint_len(number: u64) -> usize {
+    (u64::BITS - (number | 1).leading_zeros()).div_ceil(7) as usize
 }
 
 /// Reads a number as [`put_varint`] writes it, and gives what follows. `None` if it is cut or more than 64 bits.
@@ -588,6 +609,7 @@ mod tests {
         for number in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX >> 1, u64::MAX] {
             let mut bytes = Vec::new();
             put_varint(&mut bytes, number);
+            assert_eq!(bytes.len(), varint_len(number));
             bytes.push(9);
             assert_eq!(take_varint(&bytes), Some((number, &[9][..])));
             assert_eq!(take_varint(&bytes[..bytes.len() - 2]), None);

@@ -237,6 +237,10 @@ impl Codec for Seal {
     fn is_checked(&self) -> bool {
         true
     }
+
+    fn encoded_len(&self, len: usize) -> Option<usize> {
+        len.checked_add(HEAD_LEN + self.algorithm.nonce_len() + TAG_LEN)
+    }
 }
 
 impl Algorithm {
