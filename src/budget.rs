@@ -153,7 +153,7 @@ impl Budget {
     }
 
     /// Takes `change`, whether it is there or not, or gives it back where it is below zero.
-    pub(crate) fn settle(&self, change: i64) {
+    pub(crate) fn charge(&self, change: i64) {
         self.free.fetch_sub(change as u64, Relaxed);
     }
 

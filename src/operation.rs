@@ -102,12 +102,15 @@ impl<K, V> Operation<'_, K, V> {
         let panic = if self.aftermath.displaced.is_empty() { None } else { self.tell() };
         self.pin = None;
         let rare = self.aftermath.rare();
-        let (is_short, keep) = (rare.is_short, rare.keep);
+        let (is_short, keep, is_sparse) = (rare.is_short, rare.keep, rare.is_sparse);
         if !rare.handed_over.is_empty() {
             when_all_have_left(std::mem::take(&mut rare.handed_over), rare.is_urgent);
         }
         if self.is_outermost && is_short {
             self.core.make_room(self.stripe, keep);
+        }
+        if self.is_outermost && is_sparse {
+            self.core.condense(self.stripe, self.aftermath.written);
         }
         if let Some(panic) = panic.filter(|_| !panicking()) {
             resume_unwind(panic);
@@ -276,6 +279,20 @@ impl<K, V> Core<K, V> {
             }
         }
         self.budget.forget_advanced();
+    }
+
+    /// Gives back nodes of a stripe that has many more than entries, and evicts the few entries among them: there will be room
+    /// for others, of which a chunk of nodes takes the place for good.
+    #[cold]
+    fn condense(&self, stripe: usize, keep: Option<u32>) {
+        if is_pinned() {
+            return;
+        }
+        self.compact(stripe, Slack::Little);
+        if self.stripes[stripe].should_condense() {
+            self.vacate_chunk(stripe, usize::MAX, keep);
+            self.compact(stripe, Slack::Little);
+        }
     }
 
     /// Evicts from each stripe, as its limit was lowered, the same share of its entries, where much of what they cost is

@@ -430,6 +430,28 @@ fn a_ref_that_is_forgotten_costs_its_entry_until_the_cache_is_dropped() {
     });
 }
 
+/// Where entries become larger, and fewer, nodes that lie between those in use are no good to anyone. `S3Fifo` keeps old
+/// entries as long as the new ones are not used.
+#[test]
+fn a_cache_whose_entries_become_larger_has_room_for_as_many_as_a_new_one() {
+    alone(|| {
+        for max_bytes in [64 << 10, 256 << 10, 1 << 20] {
+            let fill = |cache: &Cache<u64, Bytes, Fixed>, size| {
+                (0..max_bytes / (size + 64) * 2).for_each(|key| cache.insert(key, bytes(size)));
+                assert!(cache.used_bytes() <= max_bytes);
+                cache.validate();
+                cache.len()
+            };
+            let cache = cache_of(max_bytes, Policy::Lru);
+            fill(&cache, 0);
+            for size in [200, 1_000, 5_000] {
+                let (shifted, new) = (fill(&cache, size), fill(&cache_of(max_bytes, Policy::Lru), size));
+                assert!(shifted >= new * 4 / 5, "{max_bytes}, {size} each: {shifted} entries, {new} in a new cache");
+            }
+        }
+    });
+}
+
 /// What is retired beside a reader is not paid for by the living, and is given back when the reader has left.
 #[test]
 fn what_is_put_in_beside_a_reader() {
@@ -454,6 +476,62 @@ fn what_is_put_in_beside_a_reader() {
                 cache.insert(0, bytes(size));
                 let over = meter.read() - max_bytes as i64;
                 assert!(over <= COLLECTOR, "{case:?}: {over} bytes over after the reader has left");
+                cache.validate();
+
+                // And then there is room for as many of any size as ever.
+                for next in [1_000, 50].into_iter().filter(|_| max_bytes <= 1 << 20) {
+                    (0..max_bytes / (next + 64) * 2).for_each(|key| cache.insert(key + (2 << 40), bytes(next)));
+                    let used = cache.used_bytes();
+                    assert!((max_bytes / 10 * 9..=max_bytes).contains(&used), "{case:?}, then {next}: {used} bytes");
+                }
+                cache.validate();
+            }
+        }
+    });
+}
+
+/// An entry goes for the bytes behind others, not one after the other since its place does not become free.
+#[test]
+fn values_that_become_larger_beside_a_reader_cost_what_they_weigh() {
+    alone(|| {
+        for (max_bytes, policy) in
+            [256 << 10, 1 << 20].into_iter().flat_map(|size| POLICIES.map(|policy| (size, policy)))
+        {
+            let cache = cache_of(max_bytes, policy);
+            (0..max_bytes / 32).for_each(|key| cache.insert(key, bytes(0)));
+            cache.insert(u64::MAX, bytes(0));
+            let large = max_bytes / 500;
+            let counts = cache.read(&u64::MAX, |_| {
+                [large / 2, large, large * 2].map(|end| {
+                    (0..end).for_each(|key| cache.insert(key + (1 << 40), bytes(250)));
+                    cache.len() as u64
+                })
+            });
+            let Some(counts) = counts else { panic!("{max_bytes}, {policy:?}: the first entry has gone") };
+            // With a node's some 70 bytes each, and tables and rings as long as they were for many more.
+            let least = max_bytes / 800;
+            assert!(counts.iter().all(|&count| count >= least), "{max_bytes}, {policy:?}: {counts:?} of {least}");
+            let stats = cache.stats();
+            assert!(stats.bytes - stats.retired_bytes <= max_bytes, "{max_bytes}, {policy:?}: {stats:?}");
+            cache.validate();
+        }
+    });
+}
+
+/// What a reader kept from use is in use again when it has left, whatever comes then.
+#[test]
+fn values_that_become_smaller_after_a_reader_has_left_fill_the_cache() {
+    alone(|| {
+        for updates in [30, 300, 3_000] {
+            for policy in POLICIES {
+                let cache = cache_of(1 << 20, policy);
+                (0..400).for_each(|key| cache.insert(key, bytes(8 << 10)));
+                cache.insert(u64::MAX, bytes(8));
+                let update = |key: u64| cache.insert(key % 50 + (1 << 40), bytes(8));
+                cache.read(&u64::MAX, |_| (0..updates).for_each(update));
+                (0..30_000).for_each(|key| cache.insert(key + (2 << 40), bytes(16)));
+                let used = cache.used_bytes();
+                assert!(used >= (1 << 20) / 10 * 9, "{updates}, {policy:?}: {used} bytes, {} entries", cache.len());
                 cache.validate();
             }
         }

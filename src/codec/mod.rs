@@ -154,7 +154,7 @@ pub trait Codec: Send + Sync {
     }
 
     /// Whether a value must not be stored as it is: neither because it is small, nor because it would not shrink, nor
-    /// because the codec failed. `false` unless it is told otherwise.
+    /// because the codec failed. `false` unless it is told otherwise. Asked once, when the codec is put in use.
     fn must_encode(&self) -> bool {
         false
     }
@@ -167,8 +167,8 @@ pub trait Codec: Send + Sync {
     }
 
     /// How many bytes [`encode`](Codec::encode) appends for a value of `len` bytes, where that is known beforehand; `None`
-    /// where it depends on the value, which is what a codec says unless it is told otherwise. Of a codec that
-    /// [must encode](Codec::must_encode) the cache has the bytes written where they will stay, and copies them no more.
+    /// where it depends on the value, which is what a codec says unless it is told otherwise. What a codec that
+    /// [must encode](Codec::must_encode) writes need not be copied then. A wrong number costs time and nothing else.
     fn encoded_len(&self, _len: usize) -> Option<usize> {
         None
     }

@@ -38,8 +38,11 @@ const SUM_LEN: usize = 4;
 struct Numbered {
     id: u32,
     codec: Arc<dyn Codec>,
-    /// Whether a checksum follows what the codec writes: as the codec said when it came, whatever it says later.
+    // As the codec said when it came, whatever it says later:
+    /// whether a checksum follows what it writes,
     has_sum: bool,
+    /// and whether it must not be left out.
+    must_encode: bool,
 }
 
 /// Turns values into their stored form and back, by the codec in use or, back, by those before it.
@@ -127,7 +130,9 @@ impl Packer {
         let codecs = self.codecs.load();
         let in_use = Self::in_use(&codecs);
         if let Some(len) = in_use.stored_len(plain.len()) {
-            let mut stored = Vec::with_capacity(len);
+            // If there is not so much, the codec was wrong, or says so itself.
+            let mut stored = Vec::new();
+            let _ = stored.try_reserve_exact(len);
             self.encode(in_use, &key(in_use.codec.binds_key()), plain, &mut stored)?;
             self.counts.packed(plain.len(), stored.len());
             return Ok(stored.into_boxed_slice());
@@ -162,7 +167,7 @@ impl Packer {
         plain: &[u8],
         keep: impl FnOnce(&[u8], &[u8]) -> R,
     ) -> Result<R, CodecError> {
-        if plain.len() < self.min_size && !in_use.codec.must_encode() {
+        if plain.len() < self.min_size && !in_use.must_encode {
             self.counts.raw(plain.len(), RawReason::Small);
             return Ok(keep(&[RAW as u8], plain));
         }
@@ -182,7 +187,7 @@ impl Packer {
     /// Writes the encoded form to `buffer`, which is empty, or says why the value is to be stored as it is.
     fn encode(
         &self,
-        Numbered { id, codec, has_sum }: &Numbered,
+        Numbered { id, codec, has_sum, must_encode }: &Numbered,
         key: &[u8],
         plain: &[u8],
         buffer: &mut Vec<u8>,
@@ -196,7 +201,7 @@ impl Packer {
             let sum = checksum(buffer);
             buffer.extend_from_slice(&sum.to_le_bytes());
         }
-        match (codec.must_encode(), result) {
+        match (*must_encode, result) {
             (true, Ok(())) if nothing => Err(CodecError::refused(codec.name(), "it wrote nothing")),
             (true, result) => result.map(|()| None),
             (false, Err(_)) => Ok(Some(RawReason::Failed)),
@@ -265,7 +270,7 @@ impl Packer {
     /// Whether a value can have been stored as it is. Where all must be sealed it can't: it was put there by someone else.
     fn check_raw(&self) -> Result<(), CodecError> {
         let codecs = self.codecs.load();
-        if codecs.iter().any(|numbered| !numbered.codec.must_encode()) {
+        if codecs.iter().any(|numbered| !numbered.must_encode) {
             return Ok(());
         }
         Err(CodecError::damaged(Self::in_use(&codecs).codec.name(), "it is not encoded, and must be"))
@@ -304,14 +309,14 @@ impl Numbered {
         // Of a power of two the bit itself, and of a multiple of 128 the one that says the varint goes on after its first byte.
         let is_near_raw = |id: u32| id.is_power_of_two() || id % 0x80 == 0;
         let id = (last.saturating_add(1)..u32::MAX).find(|&id| !is_near_raw(id)).unwrap_or(u32::MAX);
-        let has_sum = !codec.is_checked();
-        Self { id, codec, has_sum }
+        let (has_sum, must_encode) = (!codec.is_checked(), codec.must_encode());
+        Self { id, codec, has_sum, must_encode }
     }
 
     /// The length of what is stored for a value of `len` bytes, where that is known before it is encoded: of a codec that
     /// must not be left out, since what another writes may not be kept.
     fn stored_len(&self, len: usize) -> Option<usize> {
-        let encoded = self.codec.must_encode().then(|| self.codec.encoded_len(len))??;
+        let encoded = self.must_encode.then(|| self.codec.encoded_len(len))??;
         let around = varint_len(self.id.into()) + varint_len(len as u64) + if self.has_sum { SUM_LEN } else { 0 };
         encoded.checked_add(around)
     }

@@ -47,6 +47,8 @@ pub(crate) struct Rare<K, V> {
     pub(crate) is_short: bool,
     /// And that is for the entry at this place.
     pub(crate) keep: Option<u32>,
+    /// Entries went where memory might have gone: nodes that no entry uses have much of what the stripe has.
+    pub(crate) is_sparse: bool,
 }
 
 impl<K, V> Aftermath<K, V> {
@@ -65,6 +67,7 @@ impl<K, V> Aftermath<K, V> {
                 unused: Vec::new(),
                 is_short: false,
                 keep: None,
+                is_sparse: false,
             })
         })
     }

@@ -107,8 +107,13 @@ impl<K, V> Locked<'_, K, V> {
                 self.writer.credit = 0;
                 let rare = self.aftermath.rare();
                 (rare.is_short, rare.keep) = (true, keep);
+            } else if self.writer.pace.is_some() && self.writer.limbo.is_long() {
+                self.trade_place();
             }
             evicted += 1;
+        }
+        if evicted != 0 && self.stripe.is_sparse(&self.writer) {
+            self.aftermath.rare().is_sparse = true;
         }
     }
 
@@ -117,9 +122,21 @@ impl<K, V> Locked<'_, K, V> {
     #[cold]
     pub(super) fn keep_pace(&mut self, keep: Option<u32>) {
         let is_more = self.writer.pace.is_some_and(|pace| self.writer.queues.len() > pace);
-        if self.context.budget.free() >= 0 || (is_more && !self.evict(keep)) {
+        if self.context.budget.free() + self.writer.credit >= 0 || (is_more && !self.evict(keep)) {
             self.writer.pace = None;
         }
+    }
+
+    /// Lets the place of an entry that was evicted pay for bytes behind another, beside readers who keep it from use: else
+    /// entries without such bytes would all go, and free nothing. There is to be one entry less for it, and the budget is
+    /// overdrawn by what only its readers hold.
+    #[cold]
+    fn trade_place(&mut self) {
+        let place = size_of::<Node<K, V>>() as u64 + self.writer.columns.bytes_per_place();
+        self.writer.pace = self.writer.pace.map(|pace| pace.saturating_sub(1));
+        self.context.budget.charge(place as i64);
+        self.context.budget.add_advanced(place);
+        self.writer.credit += place as i64;
     }
 
     /// Settles what memory cost that was added.
@@ -158,7 +175,7 @@ impl<K, V> Locked<'_, K, V> {
         let change = bytes as i64 - self.writer.charged as i64;
         self.writer.charged = bytes;
         if self.writer.pace.is_some() {
-            self.context.budget.settle(change);
+            self.context.budget.charge(change);
         } else if change > self.writer.credit && !self.can_afford(change as u64) {
             self.context.budget.overdraw((change - self.writer.credit) as u64);
             self.writer.credit = 0;

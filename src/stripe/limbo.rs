@@ -246,9 +246,9 @@ impl Limbo {
     /// What an open and a spare batch take, and a short list.
     pub(crate) const LASTING_BYTES: u64 = (FEW * size_of::<Batch>() + 2 * Batch::FULL_BYTES) as u64;
 
-    /// Whether more than a few batches wait for readers.
+    /// Whether more than a few batches wait for readers, or as much in fewer.
     pub(crate) fn is_long(&self) -> bool {
-        self.waiting.len() >= FEW
+        self.waiting.len() >= FEW || self.waiting_bytes >= (FEW * Batch::FULL_BYTES) as u64
     }
 
     /// How many places wait, and how many tables. O(batches).

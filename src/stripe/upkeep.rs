@@ -20,12 +20,18 @@ use super::{Context, Stripe};
 use crate::budget::Unit;
 use crate::sync::{Ordering::Relaxed, Pin};
 
+/// Nodes that no entry uses are no more than an allowance while they are fewer, ...
+const LEAST_SPARE: usize = 4 * LEAST_CHUNK as usize;
+
+/// ... or take less than one in so many bytes of what a stripe has.
+const SPARE_SHARE: u64 = 8;
+
 /// Of so many of the sparsest chunks that is given up which is the least of a loss.
 const SPARSE: usize = 4;
 
 /// What an entry that has been used of late is worth, in entries that have not: as many as short chunks have, so that of a
 /// small cache the entries that are always in use stay, whatever goes.
-const LOSS_IF_USED: u64 = 64;
+const LOSS_IF_USED: u64 = 4 * LEAST_CHUNK as u64;
 
 impl<K, V> Stripe<K, V> {
     /// Takes what was allocated, where it is still wanted.
@@ -80,6 +86,23 @@ impl<K, V> Stripe<K, V> {
 
     /// About what an entry that is retired keeps from use: its node, with what stands beside it.
     pub(crate) const PLACE_BYTES: u64 = size_of::<Node<K, V>>() as u64 + 32;
+
+    /// Whether nodes that no entry uses are many, beside the entries and by what they take: so it is when entries have
+    /// become larger, and fewer. Not while readers hold up what is retired: then nothing can be done about it.
+    pub(super) fn is_sparse(&self, writer: &Writer<K, V>) -> bool {
+        let (free, living) = (writer.places.free(), writer.queues.len());
+        let bytes = free as u64 * Self::PLACE_BYTES;
+        self.settings.unit == Unit::Bytes
+            && !writer.limbo.is_long()
+            && free >= LEAST_SPARE.max(living / 2)
+            && bytes > (writer.weight + writer.charged) / SPARE_SHARE
+    }
+
+    /// Whether a chunk of nodes should be given back, though a few entries go for it.
+    pub(crate) fn should_condense(&self) -> bool {
+        let writer = self.writer.lock();
+        self.is_sparse(&writer)
+    }
 
     /// Evicts all entries, but for the one at `keep`, of the chunk of nodes that is the least of a loss, so that it can be
     /// given back: one with few entries that have been used of late, for its length, and not more than `most`. How many it

@@ -166,9 +166,10 @@ pub(crate) struct Writer<K, V> {
     /// Bytes of table, queues, nodes and columns that the credit has paid for.
     pub(super) charged: u64,
     pub(super) columns: Columns,
-    /// How many entries there were when nodes were added that the budget does not pay for, since readers kept the retired
-    /// ones: until the budget is in order again there are to be no more. What memory costs meanwhile is no affair of the
-    /// living either: see [`Locked::recharge`].
+    /// How many entries there are to be at the most, since readers keep retired nodes from use and others were added that the
+    /// budget does not pay for: as many as there were then, less those that gave their place for the bytes behind another.
+    /// Until the budget is in order again. What memory costs meanwhile is no affair of the living: see
+    /// [`Locked::recharge`].
     pub(super) pace: Option<usize>,
 }
 
@@ -511,8 +512,9 @@ impl<K, V> Drop for Locked<'_, K, V> {
             self.settle_rest();
         }
         let quantum = self.context.budget.quantum();
-        // While memory is not paid for, what is returned would pay for it, and be lost to the living.
-        if self.writer.credit > 2 * quantum as i64 && self.writer.pace.is_none() {
+        // While readers are why memory is not paid for, what is returned would pay for it, and be lost to the living.
+        let is_held_up = self.writer.pace.is_some() && self.writer.limbo.is_long();
+        if self.writer.credit > 2 * quantum as i64 && !is_held_up {
             self.return_credit(quantum);
         }
         if self.stripe.is_plain {
