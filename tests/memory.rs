@@ -380,7 +380,11 @@ fn a_ref_keeps_its_value_alive_and_nothing_else() {
         assert_eq!(alive.load(Relaxed), 1);
         assert!(before.read() < 64 << 10, "{} bytes are left", before.read());
         let retired = cache.stats().retired_bytes;
-        assert!((4 << 10..(4 << 10) + 100).contains(&retired), "{retired} bytes: the value and its node");
+        let most = before.read() as u64;
+        assert!(
+            (4 << 10..(8 << 10).min(most)).contains(&retired),
+            "{retired} bytes: the value, and nodes with its own"
+        );
         assert_eq!((*entry.key(), entry.bytes.len()), (key, 4 << 10));
         cache.validate();
 
@@ -417,7 +421,8 @@ fn a_ref_that_is_forgotten_costs_its_entry_until_the_cache_is_dropped() {
         cache.maintain();
         assert_eq!(alive.load(Relaxed), 10);
         let retired = cache.stats().retired_bytes;
-        assert!((10 << 10..(10 << 10) + 1_000).contains(&retired), "{retired} bytes: ten values and their nodes");
+        // In chunks of 16 nodes at the least.
+        assert!((10 << 10..12 << 10).contains(&retired), "{retired} bytes: ten values, and nodes with their own");
         assert!(cache.is_empty());
         cache.validate();
 

@@ -259,6 +259,11 @@ impl Limbo {
         (places + self.held.len(), tables)
     }
 
+    /// The places that are set aside.
+    pub(crate) fn lent(&self) -> impl Iterator<Item = u32> {
+        self.held.iter().copied()
+    }
+
     /// How many places are set aside.
     #[inline]
     pub(crate) fn held(&self) -> usize {

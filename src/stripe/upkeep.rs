@@ -5,7 +5,7 @@
 //! the caller.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::aftermath::Aftermath;
 use super::column::CHUNK_BITS;
@@ -215,12 +215,15 @@ impl<K, V> Stripe<K, V> {
         size_of::<Self>() as u64 + nodes + table + queues + lasting
     }
 
-    /// Bytes of everything in here, and those of them that wait for readers.
+    /// Bytes of everything in here, and those of them that wait for readers. O(1), and where places are lent beyond their
+    /// entries' time O(places) of their chunks.
     pub(crate) fn bytes(&self) -> (u64, u64) {
-        let writer = self.writer.lock();
+        let mut writer = self.writer.lock();
         let place = size_of::<Node<K, V>>() as u64 + writer.columns.bytes_per_place();
         let waits = writer.limbo.len();
-        let places = waits.0 as u64 * place;
+        let (beside, chunks) = writer.kept_by_lent();
+        let of_chunks = chunks * (Places::<K, V>::LIST_BYTES_PER_CHUNK + writer.columns.list_bytes_per_chunk());
+        let places = (waits.0 as u64 + beside) * place + of_chunks;
         let lists = match waits {
             (0, 0) => 0,
             _ if writer.limbo.is_long() => Limbo::LASTING_BYTES + writer.limbo.grown_bytes(),
@@ -229,6 +232,24 @@ impl<K, V> Stripe<K, V> {
         };
         let retired = writer.retired_weight + writer.retired_tables + places + lists;
         (writer.structure_bytes() + writer.weight + writer.retired_weight, retired)
+    }
+}
+
+impl<K, V> Writer<K, V> {
+    /// The places that no entry uses and that stay all the same, because of those beside them which are lent, and the chunks
+    /// that they are all of: a chunk of nodes goes as a whole.
+    fn kept_by_lent(&mut self) -> (u64, u64) {
+        let lent: HashSet<u32> = self.limbo.lent().collect();
+        let numbers: HashSet<u32> = lent.iter().map(|place| place >> CHUNK_BITS).collect();
+        let (mut beside, mut chunks) = (0, 0);
+        for number in numbers {
+            let places = places_of(number, self.places.chunk_len(number << CHUNK_BITS));
+            if !places.clone().any(|place| self.queues.contains(place)) {
+                beside += places.filter(|place| !lent.contains(place)).count() as u64;
+                chunks += 1;
+            }
+        }
+        (beside, chunks)
     }
 }
 
