@@ -457,6 +457,27 @@ fn a_cache_whose_entries_become_larger_has_room_for_as_many_as_a_new_one() {
     });
 }
 
+/// Of a chunk of which a node is lent nothing is gained by evicting the others.
+#[test]
+fn loans_all_over_the_cache_do_not_empty_it() {
+    alone(|| {
+        for policy in POLICIES {
+            let cache = cache_of(1 << 20, policy);
+            (0..14_000).for_each(|key| cache.insert(key, bytes(0)));
+            let loans: Vec<_> = cache.iter().step_by(14).collect();
+            assert!(loans.len() > 800);
+            (0..3_000).for_each(|key| {
+                cache.insert(key + (1 << 40), bytes(1_000));
+                assert!(cache.len() >= 100, "{policy:?}: {} entries after {key}", cache.len());
+            });
+            drop(loans);
+            (0..3_000).for_each(|key| cache.insert(key + (2 << 40), bytes(1_000)));
+            assert!(cache.len() >= 700, "{policy:?}: {} entries when the loans have ended", cache.len());
+            cache.validate();
+        }
+    });
+}
+
 /// What is retired beside a reader is not paid for by the living, and is given back when the reader has left.
 #[test]
 fn what_is_put_in_beside_a_reader() {

@@ -112,9 +112,20 @@ impl<K, V> Locked<'_, K, V> {
             }
             evicted += 1;
         }
-        if evicted != 0 && self.stripe.is_sparse(&self.writer) {
-            self.aftermath.rare().is_sparse = true;
+        if evicted != 0
+            && self.writer.counts.evictions >= self.writer.dense_until
+            && self.stripe.is_sparse(&self.writer)
+        {
+            self.condense_later();
         }
+    }
+
+    /// Has unused nodes given back when the lock is released; not again at the next write, should that be in vain.
+    #[cold]
+    fn condense_later(&mut self) {
+        let pause = (self.writer.queues.len() / 16).max(LEAST_CHUNK as usize);
+        self.writer.dense_until = self.writer.counts.evictions + pause as u64;
+        self.aftermath.rare().is_sparse = true;
     }
 
     /// Evicts an entry where there is one more than there is to be, since the place of that is not paid for. Not one for

@@ -100,13 +100,12 @@ impl<K, V> Stripe<K, V> {
 
     /// Whether a chunk of nodes should be given back, though a few entries go for it.
     pub(crate) fn should_condense(&self) -> bool {
-        let writer = self.writer.lock();
-        self.is_sparse(&writer)
+        self.is_sparse(&self.writer.lock())
     }
 
-    /// Evicts all entries, but for the one at `keep`, of the chunk of nodes that is the least of a loss, so that it can be
-    /// given back: one with few entries that have been used of late, for its length, and not more than `most`. How many it
-    /// evicted. O(places).
+    /// Evicts all entries of the chunk of nodes that is the least of a loss, so that it can be given back: one with few that
+    /// have been used of late, for its length, and not more than `most`; but not that of the entry at `keep`, nor one of
+    /// which something is lent. How many it evicted. O(places).
     pub(crate) fn vacate_chunk(
         &self,
         context: Context<'_>,
@@ -118,9 +117,12 @@ impl<K, V> Stripe<K, V> {
         locked.promptly = true;
         let mut chunks = locked.chunks_by_use(most);
         chunks.retain(|chunk| keep.is_none_or(|place| place >> CHUNK_BITS != chunk.0));
-        let sparse = chunks.iter().take(SPARSE);
-        let least = sparse.min_by_key(|&&(number, len)| locked.loss(number, len) * (1 << 32) / u64::from(len));
-        let Some(&(number, len)) = least else { return 0 };
+        let retired: HashSet<u32> = locked.writer.limbo.lent().map(|place| place >> CHUNK_BITS).collect();
+        let losses = chunks.into_iter().filter(|chunk| !retired.contains(&chunk.0)).filter_map(|(number, len)| {
+            let loss = locked.loss(number, len)?;
+            Some((loss * (1 << 32) / u64::from(len), number, len))
+        });
+        let Some((_, number, len)) = losses.take(SPARSE).min() else { return 0 };
         let mut evicted = 0;
         for place in places_of(number, len) {
             if locked.writer.queues.contains(place) {
@@ -274,15 +276,20 @@ impl<K, V> Locked<'_, K, V> {
         chunks
     }
 
-    /// What it costs to evict all entries of a chunk: those that have been used of late count more.
-    fn loss(&mut self, number: u32, len: u32) -> u64 {
+    /// What it costs to evict all entries of a chunk: those that have been used of late count more. `None` where that would
+    /// be in vain, since one of them is lent.
+    fn loss(&mut self, number: u32, len: u32) -> Option<u64> {
         let mut loss = 0;
         for place in places_of(number, len) {
             if self.writer.queues.contains(place) {
-                loss += if self.node(place).mark() == 0 { 1 } else { LOSS_IF_USED };
+                let node = self.node(place);
+                if node.is_held() {
+                    return None;
+                }
+                loss += if node.mark() == 0 { 1 } else { LOSS_IF_USED };
             }
         }
-        loss
+        Some(loss)
     }
 
     fn install(&mut self, supply: Supply<K, V>, smaller: bool) -> Option<Supply<K, V>> {

@@ -171,6 +171,8 @@ pub(crate) struct Writer<K, V> {
     /// Until the budget is in order again. What memory costs meanwhile is no affair of the living: see
     /// [`Locked::recharge`].
     pub(super) pace: Option<usize>,
+    /// How many evictions there are to have been before nodes are given back that no entry uses.
+    pub(super) dense_until: u64,
 }
 
 impl<K, V> Writer<K, V> {
@@ -199,6 +201,7 @@ impl<K, V> Writer<K, V> {
             next_load: 0,
             columns,
             pace: None,
+            dense_until: 0,
         }
     }
 
