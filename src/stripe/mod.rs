@@ -36,9 +36,10 @@
 //!
 //! Their state, and the steps that writes are made of, are in `writer.rs`, what these cost in `credit.rs`, the writes in
 //! `writes.rs`, and what is done besides in `upkeep.rs`; `fast.rs` has a shorter way for most writes of most caches. All of
-//! any other happens in a [`Locked`], which is a stripe with its lock held. What it displaces is named in an [`Aftermath`], and handled by the caller after the lock is released: listeners are told,
-//! keys and values dropped, batches handed to the epoch. Should key equality panic, nothing has
-//! been changed by half: it runs before the first change of a write.
+//! any other happens in a [`Locked`], which is a stripe with its lock held. What it displaces is named in an
+//! [`Aftermath`], and handled by the caller after the lock is released: listeners are told, keys and values dropped, batches
+//! handed to the epoch. Should key equality panic, nothing has been changed by half: it runs before the first change of a
+//! write.
 
 pub(crate) mod aftermath;
 mod column;

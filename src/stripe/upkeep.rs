@@ -217,8 +217,8 @@ impl<K, V> Stripe<K, V> {
         size_of::<Self>() as u64 + nodes + table + queues + lasting
     }
 
-    /// Bytes of everything in here, and those of them that wait for readers. O(1), and where places are lent beyond their
-    /// entries' time O(places) of their chunks.
+    /// Bytes of everything in here, and those of them that wait for readers. O(1), and where evicted entries are lent,
+    /// O(places) of their chunks.
     pub(crate) fn bytes(&self) -> (u64, u64) {
         let mut writer = self.writer.lock();
         let place = size_of::<Node<K, V>>() as u64 + writer.columns.bytes_per_place();
@@ -238,16 +238,19 @@ impl<K, V> Stripe<K, V> {
 }
 
 impl<K, V> Writer<K, V> {
-    /// The places that no entry uses and that stay all the same, because of those beside them which are lent, and the chunks
-    /// that they are all of: a chunk of nodes goes as a whole.
+    /// The free places that can't be given back, because of those beside them which are lent, and the chunks of which there is
+    /// nothing else: a chunk of nodes goes as a whole.
     fn kept_by_lent(&mut self) -> (u64, u64) {
-        let lent: HashSet<u32> = self.limbo.lent().collect();
-        let numbers: HashSet<u32> = lent.iter().map(|place| place >> CHUNK_BITS).collect();
+        if self.limbo.held() == 0 {
+            return (0, 0);
+        }
+        let numbers: HashSet<u32> = self.limbo.lent().map(|place| place >> CHUNK_BITS).collect();
+        let retired: HashSet<u32> = self.limbo.places().collect();
         let (mut beside, mut chunks) = (0, 0);
         for number in numbers {
             let places = places_of(number, self.places.chunk_len(number << CHUNK_BITS));
             if !places.clone().any(|place| self.queues.contains(place)) {
-                beside += places.filter(|place| !lent.contains(place)).count() as u64;
+                beside += places.filter(|place| !retired.contains(place)).count() as u64;
                 chunks += 1;
             }
         }
