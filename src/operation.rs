@@ -288,10 +288,14 @@ impl<K, V> Core<K, V> {
         if is_pinned() {
             return;
         }
+        let before = self.stripes[stripe].nodes();
         self.compact(stripe, Slack::Little);
         if self.stripes[stripe].should_condense() {
             self.vacate_chunk(stripe, usize::MAX, keep);
             self.compact(stripe, Slack::Little);
+        }
+        if self.stripes[stripe].nodes() >= before {
+            self.stripes[stripe].put_off_condensing();
         }
     }
 

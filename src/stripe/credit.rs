@@ -120,7 +120,7 @@ impl<K, V> Locked<'_, K, V> {
         }
     }
 
-    /// Has unused nodes given back when the lock is released; not again at the next write, should that be in vain.
+    /// Has unused nodes given back when the lock is released; not again at the next write.
     #[cold]
     fn condense_later(&mut self) {
         let pause = (self.writer.queues.len() / 16).max(LEAST_CHUNK as usize);

@@ -103,6 +103,19 @@ impl<K, V> Stripe<K, V> {
         self.is_sparse(&self.writer.lock())
     }
 
+    /// Lets as many entries go as there are before nodes are to be given back once more: it was in vain.
+    pub(crate) fn put_off_condensing(&self) {
+        let mut writer = self.writer.lock();
+        let pause = writer.queues.len().max(LEAST_SPARE);
+        writer.dense_until = writer.counts.evictions + pause as u64;
+    }
+
+    /// How many nodes there are, used and not.
+    pub(crate) fn nodes(&self) -> usize {
+        let writer = self.writer.lock();
+        writer.places.free() + writer.places.in_use()
+    }
+
     /// Evicts all entries of the chunk of nodes that is the least of a loss, so that it can be given back: one with few that
     /// have been used of late, for its length, and not more than `most`; but not that of the entry at `keep`, nor one of
     /// which something is lent. How many it evicted. O(places).
