@@ -135,7 +135,8 @@ impl<K, V> Stripe<K, V> {
             let loss = locked.loss(number, len)?;
             Some((loss * (1 << 32) / u64::from(len), number, len))
         });
-        let Some((_, number, len)) = losses.take(SPARSE).min() else { return 0 };
+        // Of several the first, which is the longest.
+        let Some((_, number, len)) = losses.take(SPARSE).min_by_key(|loss| loss.0) else { return 0 };
         let mut evicted = 0;
         for place in places_of(number, len) {
             if locked.writer.queues.contains(place) {
