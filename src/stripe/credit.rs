@@ -45,7 +45,8 @@ impl<K, V> Locked<'_, K, V> {
     }
 
     /// What gets free places: a chunk, if there is budget for it, or else evictions, as many as make for some time. If
-    /// readers keep those from becoming free, a small chunk has to be added all the same, and as many entries go.
+    /// readers keep those from becoming free, a small chunk has to be added all the same, and then there are to be no more
+    /// entries.
     #[cold]
     pub(super) fn need_places(&mut self, timed: bool, keep: Option<u32>) -> Need {
         let columns = Columns { links: self.writer.columns.links | timed, ..self.writer.columns };
@@ -145,7 +146,7 @@ impl<K, V> Locked<'_, K, V> {
     fn trade_place(&mut self) {
         let place = size_of::<Node<K, V>>() as u64 + self.writer.columns.bytes_per_place();
         self.writer.pace = self.writer.pace.map(|pace| pace.saturating_sub(1));
-        self.context.budget.charge(place as i64);
+        self.context.budget.overdraw(place);
         self.context.budget.add_advanced(place);
         self.writer.credit += place as i64;
     }

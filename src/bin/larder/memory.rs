@@ -20,7 +20,7 @@ const PERIOD: Duration = Duration::from_millis(250);
 /// How many looks after the memory was given back it may be again, though there is no more of it.
 const AGAIN: u32 = 20;
 
-/// Beyond the limit: what connections and threads take. What is mapped from files comes on top, 8 MiB at most.
+/// Beyond the limit: what connections and threads take. What is mapped from files, some 8 MiB, comes on top.
 const SPARE: u64 = 24 << 20;
 
 /// Looks after the process's memory until the sender is dropped.
