@@ -472,6 +472,7 @@ where
             refresh: refresh_after,
             batch: batch(unit, limit, stripes),
             tell: common.listener.is_some(),
+            counts_hits: common.record_stats,
         };
         let stripes: Box<[_]> = (0..stripes).map(|_| Stripe::new(settings)).collect();
         let cache = Cache::from_parts(Parts {

@@ -34,7 +34,6 @@ use std::sync::OnceLock;
 use std::sync::atomic::compiler_fence;
 use std::time::Instant;
 
-use crossbeam_utils::CachePadded;
 use rustix::thread::{MembarrierCommand, membarrier};
 
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering::*, fence, statics};
@@ -54,7 +53,7 @@ const FENCED_TOGETHER: usize = 4;
 /// Pins are counted in the lowest bits of a word ...
 const DEPTH: u64 = BORROWED - 1;
 
-/// ... beside a bit that is set while the word serves a thread that is being torn down ...
+/// ... beside a bit that is set while no thread has the word, or one that is being torn down ...
 const BORROWED: u64 = 1 << 29;
 
 /// ... and one that is set where a pin has to be fenced, since nobody can have this thread execute a barrier ...
@@ -64,59 +63,78 @@ const FENCED: u64 = 1 << 30;
 /// looked at, the thread is taken to be inside still, which does no harm.
 const LEFT: u64 = 1 << 31;
 
-/// The word of a thread. It outlives the thread, and serves another one then: there are as many as there ever were threads
-/// at a time.
-struct Participant(CachePadded<AtomicU64>);
+/// The words of a thread: one for its pins, which may be nested, and one for a pin that is brief. They outlive the thread,
+/// and serve another one then: there are as many as there ever were threads at a time.
+// On a line of their own.
+#[repr(align(128))]
+struct Participant {
+    pins: AtomicU64,
+    /// Beside the other, so that a brief pin is left by the same addition whatever was pinned since, and is still.
+    brief: AtomicU64,
+}
 
 impl Participant {
     #[inline]
-    fn enter(&self) {
+    fn enter(&'static self) -> Pin {
         // Relaxed: only this thread stores.
-        let word = self.0.load(Relaxed);
-        self.0.store(word + 1, Relaxed);
-        if word & (LEFT - 1) == 0 {
-            // What the processor may not do is up to the heavy barrier.
-            compiler_fence(SeqCst);
-        } else {
-            Self::enter_otherwise(word);
+        let word = self.pins.load(Relaxed);
+        if word & (LEFT - 1) != 0 {
+            return self.enter_otherwise();
         }
+        self.pins.store(word + 1, Relaxed);
+        // What the processor may not do is up to the heavy barrier.
+        compiler_fence(SeqCst);
+        Pin { participant: self, _not_send: PhantomData }
     }
 
-    /// Where it is nested, or the word is borrowed, or nobody can have this thread execute a barrier.
+    /// Where it is nested, or the word is borrowed or nobody's, or nobody can have this thread execute a barrier.
     #[cold]
-    fn enter_otherwise(word: u64) {
+    fn enter_otherwise(&'static self) -> Pin {
+        let own = if std::ptr::eq(self, nobody()) { first_participant() } else { self };
+        let word = own.pins.load(Relaxed);
+        own.pins.store(word + 1, Relaxed);
         if word & (FENCED | DEPTH) == FENCED {
             fence(SeqCst);
         } else {
             compiler_fence(SeqCst);
         }
+        Pin { participant: own, _not_send: PhantomData }
     }
 
     #[inline]
     fn leave(&'static self) {
-        let word = self.0.load(Relaxed);
+        let word = self.pins.load(Relaxed);
         if word & (BORROWED | DEPTH) != 1 {
             return self.leave_otherwise(word);
         }
         // Release pairs with the Acquire of whoever waits for this.
-        self.0.store(word.wrapping_add(LEFT - 1), Release);
+        self.pins.store(word.wrapping_add(LEFT - 1), Release);
     }
 
-    /// Leaves a nested pin, or gives a borrowed word back with the last one.
+    /// Leaves a nested pin, or gives borrowed words back with the last one.
     #[cold]
     fn leave_otherwise(&'static self, word: u64) {
         if word & DEPTH != 1 {
-            return self.0.store(word - 1, Relaxed);
+            return self.pins.store(word - 1, Relaxed);
         }
-        self.0.store((word & !BORROWED).wrapping_add(LEFT - 1), Release);
-        set_participant(None);
+        self.pins.store((word & !BORROWED).wrapping_add(LEFT - 1), Release);
+        self.brief.fetch_and(!BORROWED, Relaxed);
+        set_participant(nobody());
         Participants::take_back(self);
+    }
+
+    /// Whether this thread is inside, by either word.
+    fn is_inside(&self) -> bool {
+        (self.pins.load(Relaxed) | self.brief.load(Relaxed)) & DEPTH != 0
     }
 }
 
 statics! {
     /// Whether other threads can be made to execute a barrier. Set before the first pin, and never again.
     static IS_ASYMMETRIC: AtomicBool = AtomicBool::new(false);
+
+    /// That of a thread without words.
+    static NOBODY: Participant = Participant { pins: AtomicU64::new(BORROWED), brief: AtomicU64::new(BORROWED) };
 
     static PARTICIPANTS: Mutex<Participants> = Mutex::new(Participants { all: Vec::new(), idle: Vec::new() });
 
@@ -150,7 +168,7 @@ struct Participants {
 }
 
 impl Participants {
-    /// A word for a thread. It stays allocated for good.
+    /// Words for a thread. They stay allocated for good.
     fn assign() -> &'static Participant {
         static REGISTERED: OnceLock<()> = OnceLock::new();
         if !cfg!(loom) {
@@ -166,7 +184,8 @@ impl Participants {
             return participant;
         }
         let fenced = if IS_ASYMMETRIC.load(Relaxed) { 0 } else { FENCED };
-        let participant = Box::leak(Box::new(Participant(CachePadded::new(AtomicU64::new(fenced)))));
+        let (pins, brief) = (AtomicU64::new(fenced), AtomicU64::new(fenced));
+        let participant = Box::leak(Box::new(Participant { pins, brief }));
         participants.all.push(participant);
         participant
     }
@@ -176,14 +195,14 @@ impl Participants {
     }
 }
 
-/// Gives a thread's word back when the thread ends.
+/// Gives a thread's words back when the thread ends.
 struct Assigned(&'static Participant);
 
 impl Drop for Assigned {
     fn drop(&mut self) {
         // The model checker ends a run, and frees its statics, while threads that were waited for are torn down.
         if !cfg!(loom) {
-            set_participant(None);
+            set_participant(nobody());
             Participants::take_back(self.0);
         }
     }
@@ -192,23 +211,27 @@ impl Drop for Assigned {
 #[cfg(not(loom))]
 thread_local! {
     // Two, since a cell that needs no destructor is there until the very end, and is had for one load.
-    static PARTICIPANT: Cell<Option<&'static Participant>> = const { Cell::new(None) };
+    static PARTICIPANT: Cell<&'static Participant> = const { Cell::new(&NOBODY) };
     static ASSIGNED: Assigned = Assigned(Participants::assign());
 }
 
 #[cfg(loom)]
 loom::thread_local! {
-    static PARTICIPANT: Cell<Option<&'static Participant>> = Cell::new(None);
+    static PARTICIPANT: Cell<&'static Participant> = Cell::new(nobody());
     static ASSIGNED: Assigned = Assigned(Participants::assign());
 }
 
-/// That of the current thread, if it has one yet.
+fn nobody() -> &'static Participant {
+    &NOBODY
+}
+
+/// That of the current thread, or [`nobody`]'s.
 #[inline]
-fn participant() -> Option<&'static Participant> {
+fn participant() -> &'static Participant {
     PARTICIPANT.with(Cell::get)
 }
 
-fn set_participant(participant: Option<&'static Participant>) {
+fn set_participant(participant: &'static Participant) {
     PARTICIPANT.with(|own| own.set(participant));
 }
 
@@ -216,28 +239,26 @@ fn set_participant(participant: Option<&'static Participant>) {
 /// it is dropped.
 pub(crate) struct Pin {
     participant: &'static Participant,
-    /// The word is this thread's alone to write.
+    /// The words are this thread's alone to write.
     _not_send: PhantomData<*const ()>,
 }
 
 /// Pins the current thread. Costs a store to a line of its own.
 #[inline]
 pub(crate) fn pin() -> Pin {
-    let participant = participant().unwrap_or_else(first_participant);
-    participant.enter();
-    Pin { participant, _not_send: PhantomData }
+    participant().enter()
 }
 
-#[cold]
 fn first_participant() -> &'static Participant {
-    // A thread that is being torn down has given its word back. It may still drop a value that uses a cache, and borrows
-    // one for that.
+    // A thread that is being torn down has given its words back. It may still drop a value that uses a cache, and borrows
+    // some for that.
     let own = ASSIGNED.try_with(|assigned| assigned.0).unwrap_or_else(|_| {
         let participant = Participants::assign();
-        participant.0.fetch_or(BORROWED, Relaxed);
+        participant.pins.fetch_or(BORROWED, Relaxed);
+        participant.brief.fetch_or(BORROWED, Relaxed);
         participant
     });
-    set_participant(Some(own));
+    set_participant(own);
     own
 }
 
@@ -248,20 +269,21 @@ impl Drop for Pin {
     }
 }
 
-/// The pin of a thread that was not pinned and has a word of its own.
+/// The brief pin of a thread that has words of its own, and no other such pin.
 pub(crate) struct BriefPin(ManuallyDrop<Pin>);
 
-/// Pins the current thread for the length of one call, where that is a plain matter: it has a word of its own, is not
-/// pinned, and needs no fence. Then neither entering nor leaving calls a function.
+/// Pins the current thread for the length of one call, where that is a plain matter: it has words of its own, no brief pin
+/// yet, and needs no fence. Then neither entering nor leaving calls a function, and leaving is one addition. Pins that are
+/// taken meanwhile may be left earlier or later, by another coroutine of this thread: they are counted in another word.
 #[inline]
 pub(crate) fn pin_briefly() -> Option<BriefPin> {
-    let participant = participant()?;
-    let word = participant.0.load(Relaxed);
+    let participant = participant();
+    let word = participant.brief.load(Relaxed);
     if word & (LEFT - 1) != 0 {
         return None;
     }
     // As in `enter`.
-    participant.0.store(word + 1, Relaxed);
+    participant.brief.store(word + 1, Relaxed);
     compiler_fence(SeqCst);
     Some(BriefPin(ManuallyDrop::new(Pin { participant, _not_send: PhantomData })))
 }
@@ -278,30 +300,22 @@ impl Deref for BriefPin {
 impl Drop for BriefPin {
     #[inline]
     fn drop(&mut self) {
-        // In place of the drop of the pin within.
-        let word = &self.0.participant.0;
-        let inside = word.load(Relaxed);
-        // Release: as in `leave`.
-        if inside & DEPTH == 1 {
-            word.store(inside.wrapping_add(LEFT - 1), Release);
-        } else {
-            // A pin that was taken later may be left later too: by another coroutine of this thread. (Not a store, or the
-            // compiler makes one of both, and works out what to store in each look-up.)
-            word.fetch_sub(1, Release);
-        }
+        // In place of the drop of the pin within. Release: as in `leave`.
+        let word = &self.0.participant.brief;
+        word.store(word.load(Relaxed).wrapping_add(LEFT - 1), Release);
     }
 }
 
 /// Whether the current thread is inside a pin.
 pub(crate) fn is_pinned() -> bool {
-    participant().is_some_and(|own| own.0.load(Relaxed) & DEPTH != 0)
+    participant().is_inside()
 }
 
 struct Grace {
     /// To be set when it is over.
     flags: Vec<Arc<AtomicBool>>,
     /// Who was inside when it began and has not been seen to leave, and the word by which one knows.
-    inside: Vec<(&'static Participant, u64)>,
+    inside: Vec<(&'static AtomicU64, u64)>,
 }
 
 impl Grace {
@@ -323,9 +337,11 @@ impl Grace {
             return false;
         }
         for participant in &participants.all {
-            let word = participant.0.load(Acquire);
-            if word & DEPTH != 0 {
-                self.inside.push((participant, word));
+            for word in [&participant.pins, &participant.brief] {
+                let seen = word.load(Acquire);
+                if seen & DEPTH != 0 {
+                    self.inside.push((word, seen));
+                }
             }
         }
         true
@@ -334,7 +350,7 @@ impl Grace {
     /// Looks who has left; sets the flags when all have. Whether it is over.
     fn end(&mut self) -> bool {
         // A nested pin changes the word, but not that count.
-        let has_left = |(participant, word): &(&Participant, u64)| (participant.0.load(Acquire) ^ word) >= LEFT;
+        let has_left = |(word, seen): &(&AtomicU64, u64)| (word.load(Acquire) ^ seen) >= LEFT;
         while self.inside.last().is_some_and(has_left) {
             self.inside.pop();
         }
@@ -394,7 +410,7 @@ mod tests {
             return eprintln!("not tested: this system has no membarrier, so there are no brief pins");
         };
         assert!(is_pinned());
-        assert!(pin_briefly().is_none(), "what is nested is not brief");
+        assert!(pin_briefly().is_none(), "there is one brief pin at a time");
         drop(pin());
         assert!(is_pinned(), "what was nested has been left, and nothing else");
 

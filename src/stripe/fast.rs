@@ -115,6 +115,7 @@ mod tests {
             refresh: 0,
             batch: 1,
             tell: false,
+            counts_hits: false,
         };
         let stripe = Stripe::<u64, u64>::new(settings);
         let lock = (&raw const stripe.writer).addr();

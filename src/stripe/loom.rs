@@ -157,6 +157,7 @@ impl Model {
             refresh: 0,
             batch,
             tell: false,
+            counts_hits: false,
         };
         let stripe = Stripe::new(settings);
         Self { stripe, budget: Budget::new(Unit::Entries, 1000, 1), alive: Arc::default(), signal: AtomicU32::new(0) }
@@ -254,7 +255,7 @@ impl Model {
     fn glance(&self, key: u32) -> Option<Option<u32>> {
         let pin = pin();
         match self.stripe.glance(&pin, hash_of(key), |candidate: &Tracked| candidate.get() == key) {
-            Glance::Used(_, node) => Some(Some(version(key, node.value()))),
+            Glance::Done(node) | Glance::Used(_, node) => Some(Some(version(key, node.value()))),
             Glance::Found(place) => Some(Some(version(key, self.stripe.node(place, &pin).value()))),
             Glance::Absent => Some(None),
             Glance::Unclear => None,

@@ -97,6 +97,8 @@ pub(crate) struct Settings {
     pub(crate) batch: usize,
     /// Whether the [`Aftermath`] has to name what was displaced.
     pub(crate) tell: bool,
+    /// Whether the caller counts hits.
+    pub(crate) counts_hits: bool,
 }
 
 impl Settings {
@@ -119,7 +121,9 @@ pub(crate) struct Context<'a> {
 
 /// What a look-up finds out that looks at one bucket and one node: [`Stripe::glance`].
 pub(crate) enum Glance<N> {
-    /// The entry, its place and its node: a use has been counted, and nothing is left to be done.
+    /// The entry's node. Nothing is left to be done.
+    Done(N),
+    /// The entry, its place and its node: it has been marked as used. The caller may have to count the hit.
     Used(u32, N),
     /// The entry's place. Nothing has been done.
     Found(u32),
@@ -139,7 +143,7 @@ pub(crate) struct Stripe<K, V> {
     most_marks: u32,
     /// Whether a hit may have to take the lock.
     hits_renew: bool,
-    /// A hit of a node with a lower mark has something to do.
+    /// A hit of a node with a lower mark may have something to do.
     busy_below: u32,
     /// Whether it counts entries, keeps no time of its own accord, tells nobody, and is not exact: see `fast.rs`.
     is_plain: bool,
@@ -165,7 +169,7 @@ impl<K, V> Stripe<K, V> {
             most_marks,
             is_plain: settings.is_plain(),
             hits_renew,
-            busy_below: if hits_renew { u32::MAX } else { most_marks },
+            busy_below: if hits_renew || settings.counts_hits { u32::MAX } else { most_marks },
             settings,
             writer: CachePadded::new(Mutex::new(writer)),
         }
@@ -224,7 +228,17 @@ impl<K, V> Stripe<K, V> {
             is_key(node.key()).then_some(node)
         });
         match found {
-            Ok(Some((place, node))) if node.deadline() == 0 && self.use_at_once(node) => Glance::Used(place, node),
+            Ok(Some((place, node))) if node.deadline() == 0 => {
+                // One question in most hits, whatever the answer is for.
+                if node.mark() >= self.busy_below {
+                    Glance::Done(node)
+                } else if self.hits_renew {
+                    Glance::Found(place)
+                } else {
+                    node.raise_mark(self.most_marks);
+                    Glance::Used(place, node)
+                }
+            }
             Ok(Some((place, _))) => Glance::Found(place),
             Ok(None) => Glance::Absent,
             Err(Elsewhere) => Glance::Unclear,
@@ -288,23 +302,13 @@ impl<K, V> Stripe<K, V> {
     /// hit puts off the deadline and that has moved by more than a 64th of the idle time.
     #[inline]
     pub(crate) fn record_use(&self, node: &Node<K, V>, budget: &Budget, clock: impl Fn() -> u64) {
-        if !self.use_at_once(node) {
-            node.raise_mark(self.most_marks);
+        if node.mark() >= self.busy_below {
+            return;
+        }
+        node.raise_mark(self.most_marks);
+        if self.hits_renew {
             self.renew_by(node, budget, clock);
         }
-    }
-
-    /// Counts a hit as a use, if it has not to renew the entry as well; else does nothing.
-    #[inline]
-    fn use_at_once(&self, node: &Node<K, V>) -> bool {
-        // One question in most hits, whatever the answer is for.
-        if node.mark() >= self.busy_below {
-            return true;
-        }
-        if !self.hits_renew {
-            node.raise_mark(self.most_marks);
-        }
-        !self.hits_renew
     }
 
     #[cold]
