@@ -77,7 +77,7 @@ impl<K, V> Locked<'_, K, V> {
             return Need::Chunk { len, columns };
         }
         self.promptly = true;
-        let some = PLACES_AT_ONCE.min(self.writer.queues.len() / 8 + 1);
+        let some = PLACES_AT_ONCE.min(self.writer.queues.len() / 32 + 1);
         for _ in self.writer.limbo.len().0..some {
             if !self.evict(keep) {
                 break;

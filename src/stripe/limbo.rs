@@ -71,6 +71,7 @@ impl Batch {
 pub(crate) struct HandedOver {
     /// To be set when everyone who was pinned then has left.
     pub(crate) flag: Arc<AtomicBool>,
+    /// The bytes behind its entries, and of its tables.
     pub(crate) weight: u64,
     pub(crate) places: u64,
     /// What it adds to [`Limbo::grown_bytes`], as long as it waits.
@@ -119,9 +120,9 @@ impl Limbo {
         self.open.weight = self.open.weight.saturating_add(weight);
     }
 
-    /// Its bytes stay charged as the stripe's own until it is taken out.
-    pub(crate) fn retire_table(&mut self, table: Unpublished<Table>) {
+    pub(crate) fn retire_table(&mut self, table: Unpublished<Table>, bytes: u64) {
         self.open.tables.push(table);
+        self.open.weight = self.open.weight.saturating_add(bytes);
     }
 
     /// Closes the open batch where it is full, weighs `heavy_at` or has been open for long, or where it is not empty and

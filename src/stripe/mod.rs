@@ -523,7 +523,9 @@ impl<'a, K, V> Locked<'a, K, V> {
         while let Some(table) = self.writer.limbo.next_ready_table() {
             // SAFETY: of a batch whose flag is set: who was pinned at its replacement has left.
             let table = unsafe { table.reclaim() };
-            self.writer.retired_tables -= table.allocated_bytes();
+            let bytes = table.allocated_bytes();
+            self.writer.retired_tables -= bytes;
+            self.context.budget.remove_retired(bytes, 0);
             self.aftermath.rare().unused.push(Supply::Table(table));
         }
     }

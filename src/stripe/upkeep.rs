@@ -247,7 +247,7 @@ impl<K, V> Stripe<K, V> {
             _ => writer.limbo.grown_bytes(),
         };
         let retired = writer.retired_weight + writer.retired_tables + places + lists;
-        (writer.structure_bytes() + writer.weight + writer.retired_weight, retired)
+        (writer.structure_bytes() + writer.weight + writer.retired_weight + writer.retired_tables, retired)
     }
 }
 
@@ -353,12 +353,13 @@ impl<K, V> Locked<'_, K, V> {
         }
         table.fill_from(self.table(), |place| self.node(place).hash());
         self.writer.table = table.allocated_bytes();
-        self.writer.retired_tables += self.table().allocated_bytes();
+        let outgrown = self.table().allocated_bytes();
+        self.writer.retired_tables += outgrown;
         let (buckets, bucket_count) = table.hint();
         self.stripe.buckets.store(buckets, Relaxed);
         self.stripe.bucket_count.store(bucket_count, Relaxed);
         let old = self.stripe.table.replace(table);
-        self.writer.limbo.retire_table(old);
+        self.writer.limbo.retire_table(old, outgrown);
         None
     }
 

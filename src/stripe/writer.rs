@@ -205,11 +205,10 @@ impl<K, V> Writer<K, V> {
         }
     }
 
-    /// The bytes of everything but what keys and values hold.
+    /// The bytes of everything but what keys and values hold, and outgrown tables.
     pub(super) fn structure_bytes(&self) -> u64 {
         size_of::<Stripe<K, V>>() as u64
             + self.table
-            + self.retired_tables
             + self.queues.allocated_bytes()
             + Limbo::LASTING_BYTES
             + self.limbo.grown_bytes()
@@ -279,7 +278,10 @@ impl<'a, K, V> Locked<'a, K, V> {
         let entries = self.writer.queues.len();
         if entries >= self.table().capacity() {
             let (entries, dues) = (entries + entries / 8 + 1, self.stripe.settings.refresh != 0);
-            self.afford_or_evict(Need::Table { entries, dues }, Table::bytes_for(entries, dues), keep)?;
+            // The outgrown one goes when its readers have left, and is as little an affair of the living as an entry that is
+            // retired.
+            let more = Table::bytes_for(entries, dues).saturating_sub(self.writer.table);
+            self.afford_or_evict(Need::Table { entries, dues }, more, keep)?;
         }
         if let Some(want) = self.writer.queues.want() {
             let bytes = Queues::bytes_for(want);

@@ -310,6 +310,31 @@ fn a_full_cache_of_mixed_sizes() {
     });
 }
 
+/// Also where the limit is just too low for the next larger table, or for another chunk of nodes.
+#[test]
+fn of_whatever_limit_nine_tenths_are_used_all_the_time() {
+    alone(|| {
+        for policy in POLICIES {
+            for size in [0, 8, 30, 250, 1000] {
+                let limits = std::iter::successors(Some(40 * size.max(500)), |limit| Some(limit * 23 / 20));
+                for max_bytes in limits.take_while(|&limit| limit < 1 << 20) {
+                    let cache = cache_of(max_bytes, policy);
+                    let fit = max_bytes / (size + 64) + 1;
+                    for key in 0..3 * fit {
+                        cache.insert(key, bytes(size));
+                        let used = cache.used_bytes();
+                        assert!(
+                            key < 2 * fit || used + size >= max_bytes * 9 / 10,
+                            "{policy:?}, {size} bytes each: {used} of {max_bytes} used after {key} inserts"
+                        );
+                    }
+                    assert!(cache.stats().evictions > 0, "{policy:?}, {size} bytes each: {max_bytes} are full");
+                }
+            }
+        }
+    });
+}
+
 /// What comes in is much smaller, then much larger than what is there.
 #[test]
 fn a_full_cache_while_sizes_shift() {
