@@ -120,9 +120,8 @@ impl Time {
         }
     }
 
-    /// Whether it is so long before this time that a rough reading shows it. If not, it may be before it all the same. Out
-    /// of line, so that look-ups of entries without a deadline have the registers to themselves.
-    #[inline(never)]
+    /// Whether it is so long before this time that a rough reading shows it. If not, it may be before it all the same.
+    #[inline]
     pub(crate) fn is_surely_before(&self, deadline: u64) -> bool {
         match self {
             Self::System(system) => system.is_surely_before(deadline),
@@ -146,8 +145,8 @@ impl System {
     #[inline]
     fn read(clock: ClockId) -> u64 {
         let time = clock_gettime(clock);
-        // Neither is ever negative: the clock shows the time since the system was started.
-        (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64)
+        // Neither is ever negative, nor the sum too large: the clock shows the time since the system was started.
+        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
     }
 
     #[inline]
@@ -162,7 +161,7 @@ impl System {
 
     #[inline]
     fn is_surely_before(&self, deadline: u64) -> bool {
-        self.rough().saturating_add(COARSE_LAG) < deadline
+        self.rough() + COARSE_LAG < deadline
     }
 }
 
