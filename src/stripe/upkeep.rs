@@ -231,8 +231,8 @@ impl<K, V> Stripe<K, V> {
         size_of::<Self>() as u64 + nodes + table + queues + lasting
     }
 
-    /// Bytes of everything in here, and those of them that wait for readers. O(1), and where evicted entries are lent,
-    /// O(places) of their chunks.
+    /// Bytes of everything in here, and those of them that wait for readers. O(batches), and where evicted entries are
+    /// lent, O(what waits, and the places of their chunks).
     pub(crate) fn bytes(&self) -> (u64, u64) {
         let mut writer = self.writer.lock();
         let place = size_of::<Node<K, V>>() as u64 + writer.columns.bytes_per_place();
@@ -258,13 +258,17 @@ impl<K, V> Writer<K, V> {
         if self.limbo.held() == 0 {
             return (0, 0);
         }
-        let numbers: HashSet<u32> = self.limbo.lent().map(|place| place >> CHUNK_BITS).collect();
-        let retired: HashSet<u32> = self.limbo.places().collect();
+        let mut retired: HashMap<u32, u64> = self.limbo.lent().map(|place| (place >> CHUNK_BITS, 0)).collect();
+        for place in self.limbo.places() {
+            if let Some(retired) = retired.get_mut(&(place >> CHUNK_BITS)) {
+                *retired += 1;
+            }
+        }
         let (mut beside, mut chunks) = (0, 0);
-        for number in numbers {
-            let places = places_of(number, self.places.chunk_len(number << CHUNK_BITS));
-            if !places.clone().any(|place| self.queues.contains(place)) {
-                beside += places.filter(|place| !retired.contains(place)).count() as u64;
+        for (number, retired) in retired {
+            let len = self.places.chunk_len(number << CHUNK_BITS);
+            if !places_of(number, len).any(|place| self.queues.contains(place)) {
+                beside += u64::from(len) - retired;
                 chunks += 1;
             }
         }
