@@ -86,7 +86,7 @@ impl<K, V> Stripe<K, V> {
             return 0;
         }
         let slots = self.capacity(&writer.weights).saturating_sub(writer.queues.len());
-        slots.min(writer.places.free()).min(writer.limbo.room()).min(writer.queues.room())
+        slots.min(writer.places.free.takeable()).min(writer.limbo.room()).min(writer.queues.room())
     }
 }
 

@@ -9,7 +9,7 @@
 //!          Writer    queues   recency order         (queues.rs)   \
 //!                    wheel    deadlines             (wheel.rs)     | changed under the lock
 //!                    limbo    retired, not yet free (limbo.rs)     |
-//!                    places   free nodes            (slab.rs)     /
+//!                    places   free nodes            (slab.rs, free.rs) /
 //! ```
 //!
 //! # Readers
@@ -45,6 +45,7 @@ pub(crate) mod aftermath;
 mod column;
 mod credit;
 mod fast;
+mod free;
 mod ghosts;
 mod index;
 mod limbo;
@@ -395,12 +396,12 @@ impl<K, V> Stripe<K, V> {
     /// Fills a free place, of which there is one, and files it nowhere yet.
     #[inline]
     fn fill(&self, places: &mut Places<K, V>, queues: &Queues, new: NewNode<K, V>) -> u32 {
-        let place = places.take_free().expect("made ready before");
+        let place = places.free.take().expect("made ready before");
         // SAFETY: just taken from the free places.
         unsafe { self.slab.fill(place, new) };
         // The next write here will fill the next place. On its way by then, its lines don't hold up that write's unlock,
         // which waits for all stores before it. (In a short queue they are at hand anyway.)
-        let next = if queues.is_long() { places.next_free() } else { None };
+        let next = if queues.is_long() { places.free.next() } else { None };
         if let Some(next) = next {
             // SAFETY: a free place is of a chunk that is there.
             unsafe { self.slab.prefetch(next) };
@@ -539,7 +540,8 @@ impl<'a, K, V> Locked<'a, K, V> {
     #[inline]
     fn recycle_all(&mut self, ready: &[u32]) -> (u64, u64) {
         if self.frees_without_look() {
-            self.writer.places.give_all_back(ready);
+            let writer = &mut *self.writer;
+            writer.places.free.add_all(ready, writer.queues.positions());
             return (0, ready.len() as u64);
         }
         let has_lent = self.stripe.slab.has_lent();
@@ -566,7 +568,8 @@ impl<'a, K, V> Locked<'a, K, V> {
         } else {
             std::mem::forget(entry);
         }
-        self.writer.places.give_back(place);
+        let writer = &mut *self.writer;
+        writer.places.free.add(place, writer.queues.positions());
         if self.context.budget.unit == Unit::Entries {
             return 0;
         }

@@ -33,7 +33,8 @@ use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 
-use super::column::{CHUNK_BITS, CHUNK_LEN};
+use super::column::{CHUNK_BITS, CHUNK_LEN, Column};
+use super::free::FreePlaces;
 use super::index::{HASH_BITS, Hash};
 use super::processor::prefetch;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::*, Pin};
@@ -226,10 +227,7 @@ type Directory<K, V> = Box<[AtomicPtr<Node<K, V>>]>;
 // What every write changes comes first.
 #[repr(C)]
 pub(crate) struct Places<K, V> {
-    /// Places that were in use before; last out, first in, while they are warm.
-    recycled: Vec<u32>,
-    /// Places of the newest chunk that were never in use.
-    fresh: std::ops::Range<u32>,
+    pub(super) free: FreePlaces,
     /// By chunk number; a chunk that was given back leaves its number free.
     chunks: Vec<Option<Chunk<K, V>>>,
     /// The current directory last. Readers may still use the outgrown ones; together they are
@@ -251,14 +249,8 @@ unsafe impl<K: Send, V: Send> Send for Places<K, V> {}
 
 impl<K, V> Slab<K, V> {
     pub(crate) fn new() -> (Self, Places<K, V>) {
-        let places = Places {
-            chunks: Vec::new(),
-            directories: Vec::new(),
-            recycled: Vec::new(),
-            fresh: 0..0,
-            total: 0,
-            chunk_bytes: 0,
-        };
+        let places =
+            Places { chunks: Vec::new(), directories: Vec::new(), free: FreePlaces::new(), total: 0, chunk_bytes: 0 };
         let directory = AtomicPtr::new(ptr::null_mut());
         let slab = Self { directory, has_lent: AtomicBool::new(false), _nodes: PhantomData };
         (slab, places)
@@ -317,7 +309,7 @@ impl<K, V> Slab<K, V> {
     ///
     /// # Safety
     ///
-    /// `place` comes from [`Places::take_free`] of this slab and was not filled since.
+    /// `place` comes from [`FreePlaces::take`] of this slab and was not filled since.
     #[inline]
     pub(crate) unsafe fn fill(&self, place: u32, new: NewNode<K, V>) {
         let node = Node {
@@ -335,7 +327,7 @@ impl<K, V> Slab<K, V> {
     /// # Safety
     ///
     /// `place` is retired (in no table), nobody who could have found it is still pinned, and it is
-    /// not held. The caller hands it to [`Places::give_back`] or forgets it.
+    /// not held. The caller hands it to [`FreePlaces::add`] or forgets it.
     #[inline]
     pub(crate) unsafe fn take(&self, place: u32) -> (K, V) {
         // SAFETY: filled, and by the caller's promise ours alone.
@@ -346,46 +338,13 @@ impl<K, V> Slab<K, V> {
 #[cfg(all(test, not(loom)))]
 impl<K, V> Places<K, V> {
     /// A write of `fast.rs` changes nothing after this.
-    pub(super) const CHANGED_TO: usize = std::mem::offset_of!(Self, chunks);
+    pub(super) const CHANGED_TO: usize = std::mem::offset_of!(Self, free) + FreePlaces::CHANGED_TO;
 }
 
 impl<K, V> Places<K, V> {
-    /// A place to fill, if one is free without another chunk. O(1).
-    #[inline]
-    pub(crate) fn take_free(&mut self) -> Option<u32> {
-        self.recycled.pop().or_else(|| self.fresh.next())
-    }
-
-    /// The place that [`Places::take_free`] will give.
-    #[inline]
-    pub(crate) fn next_free(&self) -> Option<u32> {
-        self.recycled.last().copied().or_else(|| self.fresh.clone().next())
-    }
-
     /// How many places the chunk of this place has.
     pub(crate) fn chunk_len(&self, place: u32) -> u32 {
         self.chunks[(place >> CHUNK_BITS) as usize].as_ref().map_or(0, |chunk| chunk.len)
-    }
-
-    #[inline]
-    pub(crate) fn has_free(&self) -> bool {
-        !self.recycled.is_empty() || !self.fresh.is_empty()
-    }
-
-    /// How many places are free.
-    pub(crate) fn free(&self) -> usize {
-        self.recycled.len() + self.fresh.len()
-    }
-
-    /// Makes a place free again, after [`Slab::take`], or where that would give nothing to drop, or when it was never filled.
-    #[inline]
-    pub(crate) fn give_back(&mut self, place: u32) {
-        self.recycled.push(place);
-    }
-
-    /// As [`Places::give_back`], for several.
-    pub(crate) fn give_all_back(&mut self, places: &[u32]) {
-        self.recycled.extend_from_slice(places);
     }
 
     /// How long the next chunk should be: an eighth of what there is, so that a slab is never
@@ -402,10 +361,17 @@ impl<K, V> Places<K, V> {
     }
 
     /// Adds a chunk under the number that [`Places::next_chunk_number`] says.
-    pub(crate) fn add_chunk(&mut self, slab: &Slab<K, V>, number: u32, chunk: Chunk<K, V>) {
+    pub(crate) fn add_chunk(
+        &mut self,
+        slab: &Slab<K, V>,
+        number: u32,
+        chunk: Chunk<K, V>,
+        positions: &mut Column<u32>,
+    ) {
         let first = number << CHUNK_BITS;
-        self.recycled.extend(std::mem::replace(&mut self.fresh, first..first + chunk.len));
         self.total += chunk.len as usize;
+        self.free.fit(self.total);
+        self.free.add_fresh(first..first + chunk.len, positions);
         self.chunk_bytes += Chunk::<K, V>::bytes_for(chunk.len);
         let number = number as usize;
         if self.directories.last().is_none_or(|directory| directory.len() <= number) {
@@ -432,10 +398,14 @@ impl<K, V> Places<K, V> {
     }
 
     /// Takes out the chunks without a used place and tells the caller their numbers. O(free places).
-    pub(crate) fn take_empty_chunks(&mut self, mut taken: impl FnMut(u32)) -> Vec<Chunk<K, V>> {
-        self.recycled.extend(std::mem::replace(&mut self.fresh, 0..0));
+    pub(crate) fn take_empty_chunks(
+        &mut self,
+        positions: &mut Column<u32>,
+        mut taken: impl FnMut(u32),
+    ) -> Vec<Chunk<K, V>> {
+        let mut places = self.free.take_all(positions);
         let mut free = vec![0; self.chunks.len()];
-        for place in &self.recycled {
+        for place in &places {
             free[(place >> CHUNK_BITS) as usize] += 1;
         }
         let mut empty = Vec::new();
@@ -448,23 +418,22 @@ impl<K, V> Places<K, V> {
                 empty.push(chunk);
             }
         }
-        let chunks = &self.chunks;
-        self.recycled.retain(|place| chunks[(place >> CHUNK_BITS) as usize].is_some());
-        self.recycled.shrink_to_fit();
+        places.retain(|place| self.chunks[(place >> CHUNK_BITS) as usize].is_some());
+        // The lowest come last, and are the first to be used again: so the upper chunks run empty.
+        places.sort_unstable_by(|one, other| other.cmp(one));
+        self.free.fit(self.total);
+        self.free.add_all_in_order(&places, positions);
         let used = self.chunks.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
         self.chunks.truncate(used);
         self.chunks.shrink_to_fit();
-        // The lowest first, from the end: so the upper chunks run empty.
-        self.recycled.sort_unstable_by(|one, other| other.cmp(one));
         empty
     }
 
     /// The bytes of all chunks, and of the lists that lead to them. O(1).
     #[inline]
     pub(crate) fn allocated_bytes(&self) -> u64 {
-        let recycled = self.recycled.capacity() * size_of::<u32>();
         let chunks = self.chunks.capacity() * size_of::<Option<Chunk<K, V>>>();
-        self.chunk_bytes + (recycled + chunks) as u64 + self.lasting_bytes()
+        self.chunk_bytes + self.free.allocated_bytes() + chunks as u64 + self.lasting_bytes()
     }
 
     /// The list of chunks takes so many bytes for each number that was given.
@@ -491,14 +460,14 @@ impl<K, V> Places<K, V> {
         chunks.filter_map(|(number, chunk)| Some((number as u32, chunk.as_ref()?.len)))
     }
 
-    /// How many places are neither free nor fresh.
-    pub(crate) fn in_use(&self) -> usize {
-        self.total - self.recycled.len() - self.fresh.len()
+    /// How many places all chunks have.
+    pub(crate) fn total(&self) -> usize {
+        self.total
     }
 
-    /// Every free place, to be compared with what is in use.
-    pub(crate) fn free_places(&self) -> impl Iterator<Item = u32> {
-        self.recycled.iter().copied().chain(self.fresh.clone())
+    /// How many places are not free.
+    pub(crate) fn in_use(&self) -> usize {
+        self.total - self.free.len()
     }
 }
 

@@ -90,7 +90,7 @@ impl<K, V> Stripe<K, V> {
     /// Whether nodes that no entry uses are many, beside the entries and by what they take: so it is when entries have
     /// become larger, and fewer. Not while readers hold up what is retired: then nothing can be done about it.
     pub(super) fn is_sparse(&self, writer: &Writer<K, V>) -> bool {
-        let (free, living) = (writer.places.free(), writer.queues.len());
+        let (free, living) = (writer.places.free.len(), writer.queues.len());
         let bytes = free as u64 * Self::PLACE_BYTES;
         self.settings.unit == Unit::Bytes
             && !writer.limbo.is_long()
@@ -113,7 +113,7 @@ impl<K, V> Stripe<K, V> {
     /// How many nodes there are, used and not.
     pub(crate) fn nodes(&self) -> usize {
         let writer = self.writer.lock();
-        writer.places.free() + writer.places.in_use()
+        writer.places.total()
     }
 
     /// Evicts all entries of the chunk of nodes that is the least of a loss, so that it can be given back: one with few that
@@ -331,7 +331,7 @@ impl<K, V> Locked<'_, K, V> {
                     writer.columns.links = true;
                     writer.wheel.add_links(number, links);
                 }
-                writer.places.add_chunk(&self.stripe.slab, number, chunk);
+                writer.places.add_chunk(&self.stripe.slab, number, chunk, writer.queues.positions());
                 None
             }
             Supply::Table(table) => self.install_table(table, smaller),
@@ -370,7 +370,7 @@ impl<K, V> Locked<'_, K, V> {
     fn trim(&mut self) {
         let writer = &mut *self.writer;
         let mut numbers = Vec::new();
-        let chunks = writer.places.take_empty_chunks(|number| numbers.push(number));
+        let chunks = writer.places.take_empty_chunks(writer.queues.positions(), |number| numbers.push(number));
         for (number, chunk) in numbers.into_iter().zip(chunks) {
             self.aftermath.rare().unused.push(Supply::Chunk {
                 chunk,
@@ -390,7 +390,8 @@ impl<K, V> Stripe<K, V> {
     ///
     /// Where anything is not as it should be.
     pub(crate) fn validate(&self, unit: Unit, pin: &Pin) {
-        let writer = self.writer.lock();
+        let mut writer = self.writer.lock();
+        let writer = &mut *writer;
         let node = |place| self.node(place, pin);
         let entries = writer.queues.len();
         self.table.load(pin).validate(entries, |place| node(place).hash());
@@ -409,13 +410,13 @@ impl<K, V> Stripe<K, V> {
         );
         seen.extend(retired);
         assert_eq!(writer.places.in_use(), seen.len(), "places in use");
-        seen.extend(writer.places.free_places());
+        seen.extend(writer.places.free.iter(writer.queues.positions()));
         let all = seen.len();
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), all, "no place is in two states");
         assert!(writer.credit >= 0, "credit");
-        assert!(writer.ease as usize <= self.most_ease(&writer), "writes that can go the fast way");
+        assert!(writer.ease as usize <= self.most_ease(writer), "writes that can go the fast way");
         if unit == Unit::Bytes {
             assert_eq!(writer.charged, writer.structure_bytes(), "charged for structures");
         }

@@ -265,13 +265,14 @@ impl<'a, K, V> Locked<'a, K, V> {
     /// Sees to it that one more entry can be linked, or says what for lack of it can't.
     #[inline(always)]
     pub(super) fn make_ready(&mut self, timed: bool, keep: Option<u32>) -> Result<(), Need> {
-        if self.writer.limbo.is_turn() || !self.writer.places.has_free() {
+        if self.writer.limbo.is_turn() || self.writer.places.free.takeable() == 0 {
             self.drain(8 * UPKEEP);
         }
-        if !self.writer.places.has_free() {
+        let writer = &mut *self.writer;
+        if writer.places.free.takeable() == 0 && !writer.places.free.unlink_some(writer.queues.positions()) {
             return Err(self.need_places(timed, keep));
         }
-        let place = self.writer.places.next_free().expect("checked above");
+        let place = self.writer.places.free.next().expect("checked above");
         if timed && self.writer.wheel.needs_links(place) {
             return Err(Need::Links { chunk: place >> CHUNK_BITS, len: self.writer.places.chunk_len(place) });
         }

@@ -310,6 +310,35 @@ fn a_full_cache_of_mixed_sizes() {
     });
 }
 
+/// What leaves frees nothing here but nodes, which stay for others; and what is noted of them takes no memory.
+#[test]
+fn what_leaves_a_full_cache_does_not_take_it_above_its_limit() {
+    type Way = fn(&Cache<u64, (), Fixed>);
+    let ways: [(&str, Way); 4] = [
+        ("clear", |cache| cache.clear()),
+        ("retain", |cache| cache.retain(|key, ()| key % 3 == 0)),
+        ("one after the other", |cache| (0..40_000).for_each(|key| _ = cache.remove(&key))),
+        ("expired", |cache| {
+            (0..20_000).for_each(|key| _ = cache.touch(&key, Duration::from_nanos(1)));
+            (40_000..40_010).for_each(|key| cache.insert(key, ()));
+        }),
+    ];
+    alone(|| {
+        for max_bytes in [15_000, 16_000, 30_000, 100_000, 300_000, 1 << 20] {
+            for policy in POLICIES {
+                for (name, take_out) in ways {
+                    let cache = cache_of(max_bytes, policy);
+                    (0..40_000).for_each(|key| cache.insert(key, ()));
+                    take_out(&cache);
+                    let used = cache.used_bytes();
+                    assert!(used <= max_bytes, "{name}, {policy:?}: {used} of {max_bytes} bytes");
+                    cache.validate();
+                }
+            }
+        }
+    });
+}
+
 /// Also where the limit is just too low for the next larger table, or for another chunk of nodes.
 #[test]
 fn of_whatever_limit_nine_tenths_are_used_all_the_time() {
