@@ -15,13 +15,14 @@
 //!
 //! # Why it is right
 //!
-//! A reader marks its word, then loads what writers publish. A retiring thread has unlinked, goes through the barrier, then
-//! looks at all words. The barrier falls somewhere between two instructions of the reader: if the mark is before it, it
+//! A reader marks a word of its own, then loads what writers publish. A retiring thread has unlinked, goes through the
+//! barrier, then looks at all words. The barrier falls somewhere between two instructions of the reader: if the mark is before it, it
 //! is seen, and the retired entry waits until that word changes; if not, all loads of the reader come after it, so they
 //! see the unlinking. A thread that does not run passes a full barrier before it does.
 //!
 //! What a reader did before it left is ordered before what is done to the entry afterwards: it leaves by a store with
-//! Release, and the word is looked at with Acquire.
+//! Release, and the word is looked at with Acquire. (Who finds it inside again sees the plain store by which it came back.
+//! That store follows the other one to the same word, and no processor shows it before what the other one waited for.)
 //!
 //! The model checker knows no such barrier. For it every pin is fenced, as where the system has none, and its statics and
 //! what belongs to a thread are made anew for each of its runs.
@@ -53,7 +54,7 @@ const FENCED_TOGETHER: usize = 4;
 /// Pins are counted in the lowest bits of a word ...
 const DEPTH: u64 = BORROWED - 1;
 
-/// ... beside a bit that is set while no thread has the word, or one that is being torn down ...
+/// ... beside a bit that is set while the word serves a thread that is being torn down ...
 const BORROWED: u64 = 1 << 29;
 
 /// ... and one that is set where a pin has to be fenced, since nobody can have this thread execute a barrier ...
@@ -79,7 +80,7 @@ impl Participant {
         // Relaxed: only this thread stores.
         let word = self.pins.load(Relaxed);
         if word & (LEFT - 1) != 0 {
-            return self.enter_otherwise();
+            return self.enter_otherwise(word);
         }
         self.pins.store(word + 1, Relaxed);
         // What the processor may not do is up to the heavy barrier.
@@ -87,18 +88,16 @@ impl Participant {
         Pin { participant: self, _not_send: PhantomData }
     }
 
-    /// Where it is nested, or the word is borrowed or nobody's, or nobody can have this thread execute a barrier.
+    /// Where it is nested, or the word is borrowed, or nobody can have this thread execute a barrier.
     #[cold]
-    fn enter_otherwise(&'static self) -> Pin {
-        let own = if std::ptr::eq(self, nobody()) { first_participant() } else { self };
-        let word = own.pins.load(Relaxed);
-        own.pins.store(word + 1, Relaxed);
+    fn enter_otherwise(&'static self, word: u64) -> Pin {
+        self.pins.store(word + 1, Relaxed);
         if word & (FENCED | DEPTH) == FENCED {
             fence(SeqCst);
         } else {
             compiler_fence(SeqCst);
         }
-        Pin { participant: own, _not_send: PhantomData }
+        Pin { participant: self, _not_send: PhantomData }
     }
 
     #[inline]
@@ -119,7 +118,7 @@ impl Participant {
         }
         self.pins.store((word & !BORROWED).wrapping_add(LEFT - 1), Release);
         self.brief.fetch_and(!BORROWED, Relaxed);
-        set_participant(nobody());
+        set_participant(None);
         Participants::take_back(self);
     }
 
@@ -132,9 +131,6 @@ impl Participant {
 statics! {
     /// Whether other threads can be made to execute a barrier. Set before the first pin, and never again.
     static IS_ASYMMETRIC: AtomicBool = AtomicBool::new(false);
-
-    /// That of a thread without words.
-    static NOBODY: Participant = Participant { pins: AtomicU64::new(BORROWED), brief: AtomicU64::new(BORROWED) };
 
     static PARTICIPANTS: Mutex<Participants> = Mutex::new(Participants { all: Vec::new(), idle: Vec::new() });
 
@@ -202,7 +198,7 @@ impl Drop for Assigned {
     fn drop(&mut self) {
         // The model checker ends a run, and frees its statics, while threads that were waited for are torn down.
         if !cfg!(loom) {
-            set_participant(nobody());
+            set_participant(None);
             Participants::take_back(self.0);
         }
     }
@@ -211,27 +207,23 @@ impl Drop for Assigned {
 #[cfg(not(loom))]
 thread_local! {
     // Two, since a cell that needs no destructor is there until the very end, and is had for one load.
-    static PARTICIPANT: Cell<&'static Participant> = const { Cell::new(&NOBODY) };
+    static PARTICIPANT: Cell<Option<&'static Participant>> = const { Cell::new(None) };
     static ASSIGNED: Assigned = Assigned(Participants::assign());
 }
 
 #[cfg(loom)]
 loom::thread_local! {
-    static PARTICIPANT: Cell<&'static Participant> = Cell::new(nobody());
+    static PARTICIPANT: Cell<Option<&'static Participant>> = Cell::new(None);
     static ASSIGNED: Assigned = Assigned(Participants::assign());
 }
 
-fn nobody() -> &'static Participant {
-    &NOBODY
-}
-
-/// That of the current thread, or [`nobody`]'s.
+/// That of the current thread, if it has one yet.
 #[inline]
-fn participant() -> &'static Participant {
+fn participant() -> Option<&'static Participant> {
     PARTICIPANT.with(Cell::get)
 }
 
-fn set_participant(participant: &'static Participant) {
+fn set_participant(participant: Option<&'static Participant>) {
     PARTICIPANT.with(|own| own.set(participant));
 }
 
@@ -246,9 +238,10 @@ pub(crate) struct Pin {
 /// Pins the current thread. Costs a store to a line of its own.
 #[inline]
 pub(crate) fn pin() -> Pin {
-    participant().enter()
+    participant().unwrap_or_else(first_participant).enter()
 }
 
+#[cold]
 fn first_participant() -> &'static Participant {
     // A thread that is being torn down has given its words back. It may still drop a value that uses a cache, and borrows
     // some for that.
@@ -258,7 +251,7 @@ fn first_participant() -> &'static Participant {
         participant.brief.fetch_or(BORROWED, Relaxed);
         participant
     });
-    set_participant(own);
+    set_participant(Some(own));
     own
 }
 
@@ -277,7 +270,7 @@ pub(crate) struct BriefPin(ManuallyDrop<Pin>);
 /// taken meanwhile may be left earlier or later, by another coroutine of this thread: they are counted in another word.
 #[inline]
 pub(crate) fn pin_briefly() -> Option<BriefPin> {
-    let participant = participant();
+    let participant = participant()?;
     let word = participant.brief.load(Relaxed);
     if word & (LEFT - 1) != 0 {
         return None;
@@ -308,13 +301,13 @@ impl Drop for BriefPin {
 
 /// Whether the current thread is inside a pin.
 pub(crate) fn is_pinned() -> bool {
-    participant().is_inside()
+    participant().is_some_and(Participant::is_inside)
 }
 
 struct Grace {
     /// To be set when it is over.
     flags: Vec<Arc<AtomicBool>>,
-    /// Who was inside when it began and has not been seen to leave, and the word by which one knows.
+    /// The words of those who were inside when it began and have not been seen to leave, and what they were then.
     inside: Vec<(&'static AtomicU64, u64)>,
 }
 
