@@ -25,15 +25,18 @@ pub(crate) const MAX_LIMIT: u64 = 1 << 56;
 /// One in so many bytes is kept for what has been displaced but not yet dropped.
 const RESERVE_SHARE: u64 = 64;
 
+/// The open batches of all stripes are at most one in so many bytes of that.
+const OPEN_SHARE: u64 = 8;
+
 pub(crate) struct Budget {
     pub(crate) unit: Unit,
     limit: AtomicU64,
     /// What nobody has drawn, as a two's complement number: below zero after the limit was lowered,
     /// or when an entry was put in before room was made for it.
     free: CachePadded<AtomicU64>,
-    /// Bytes of displaced entries that wait for their last readers, as far as they were reported.
+    /// Bytes behind displaced entries, and of outgrown tables, that wait for their last readers, as far as they were reported.
     retired: CachePadded<AtomicU64>,
-    /// How many entries these are.
+    /// How many entries of these there are.
     retired_entries: AtomicU64,
     /// Bytes of memory that was added, beyond the limit if need be, since readers kept what is retired from becoming free.
     /// It is forgotten when the budget is in order again.
@@ -96,7 +99,7 @@ impl Budget {
         self.quantum.store((self.limit() / (self.stripes * 128)).min(most), Relaxed);
         let batch_weight = match self.unit {
             Unit::Entries => u64::MAX,
-            Unit::Bytes => (self.reserve() / (8 * self.stripes)).max(1),
+            Unit::Bytes => (self.reserve() / (OPEN_SHARE * self.stripes)).max(1),
         };
         self.batch_weight.store(batch_weight, Relaxed);
         let half_share = if self.stripes == 1 { 0 } else { self.limit() / (2 * self.stripes) };
@@ -168,7 +171,7 @@ impl Budget {
         self.set_shares();
     }
 
-    /// Reports entries that wait for their last readers: the bytes behind them, and how many they are.
+    /// Reports what waits for its last readers: the bytes behind entries and of outgrown tables, and how many entries.
     pub(crate) fn add_retired(&self, bytes: u64, entries: u64) {
         if self.unit == Unit::Bytes {
             self.retired.fetch_add(bytes, Relaxed);
@@ -231,10 +234,12 @@ impl Budget {
         shortage != 0 && shortage + self.retired_in_reserve() > self.reserve()
     }
 
-    /// What has been retired, up to half of the reserve: with more than that the budget is clogged.
+    /// What has been retired, up to half of the reserve: with more than that the budget is clogged. With it what was not
+    /// reported yet, since its batches are open.
     #[inline]
     fn retired_in_reserve(&self) -> u64 {
-        self.retired.load(Relaxed).min(self.reserve() / 2)
+        let reserve = self.reserve();
+        self.retired.load(Relaxed).min(reserve / 2) + reserve / OPEN_SHARE
     }
 
     /// Forgets what was added beyond the limit, if the budget is in order again.

@@ -20,6 +20,9 @@ const PATIENCE: usize = 2;
 /// caches may come first, thousands of them after a reader has stayed long.
 const MUCH_PATIENCE: usize = 256;
 
+/// No more than one in so many entries goes at once for nodes to be given back that are not lacking yet.
+const CONDENSED_SHARE: usize = 16;
+
 /// Steps of upkeep, or evictions, with the lock held at a time.
 const AT_ONCE: usize = 64;
 
@@ -32,7 +35,7 @@ pub(crate) struct Operation<'c, K, V> {
     /// Where what is displaced will be looked at; it is there from before the write to the end then.
     pin: Option<Pin>,
     now: u64,
-    overdraw: bool,
+    attempts: u32,
     /// Whether it may start others to make room.
     is_outermost: bool,
     aftermath: &'c mut Aftermath<K, V>,
@@ -43,7 +46,7 @@ impl<'c, K, V> Operation<'c, K, V> {
     #[inline(always)]
     pub(crate) fn new(core: &'c Core<K, V>, stripe: usize, aftermath: &'c mut Aftermath<K, V>) -> Self {
         let pin = if core.listener.is_some() { Some(pin_for_listener()) } else { None };
-        Self { core, stripe, pin, now: core.write_time(), overdraw: false, is_outermost: true, aftermath }
+        Self { core, stripe, pin, now: core.write_time(), attempts: 0, is_outermost: true, aftermath }
     }
 
     /// A write after which the caller looks at what it displaces.
@@ -61,9 +64,9 @@ impl<'c, K, V> Operation<'c, K, V> {
         operation
     }
 
-    /// Lets the write add nodes that the budget does not pay for: when all else has been tried.
-    pub(crate) fn set_overdraw(&mut self, overdraw: bool) {
-        self.overdraw = overdraw;
+    /// Says how often the write has lacked a place before.
+    pub(crate) fn set_attempts(&mut self, attempts: u32) {
+        self.attempts = attempts;
     }
 
     /// The pin from before the write, of an operation that was made `pinned`.
@@ -79,7 +82,7 @@ impl<'c, K, V> Operation<'c, K, V> {
     /// Lets `write` write, with what a write needs.
     #[inline]
     pub(crate) fn run<R>(&mut self, write: impl FnOnce(Context<'_>, &mut Aftermath<K, V>) -> R) -> R {
-        let context = Context { budget: &self.core.budget, now: self.now, overdraw: self.overdraw };
+        let context = Context { budget: &self.core.budget, now: self.now, attempts: self.attempts };
         write(context, self.aftermath)
     }
 
@@ -144,7 +147,7 @@ impl<K, V> Core<K, V> {
         loop {
             let mut aftermath = Aftermath::new();
             let mut operation = Operation::new(self, stripe, &mut aftermath);
-            operation.set_overdraw(attempts > 1);
+            operation.set_attempts(attempts);
             match operation.run(&mut write) {
                 Ok(done) => return done,
                 Err(need) => {
@@ -266,7 +269,7 @@ impl<K, V> Core<K, V> {
                     // What would be evicted beside a reader that is inside can't be given back now.
                     continue;
                 }
-                gave |= self.vacate_chunk(stripe, usize::MAX, keep.filter(|_| stripe == home)) != 0;
+                gave |= self.vacate_chunk(stripe, usize::MAX, true, keep.filter(|_| stripe == home)) != 0;
                 self.compact(stripe, Slack::Little);
             }
         }
@@ -291,7 +294,8 @@ impl<K, V> Core<K, V> {
         let before = self.stripes[stripe].nodes();
         self.compact(stripe, Slack::Little);
         if self.stripes[stripe].should_condense() {
-            self.vacate_chunk(stripe, usize::MAX, keep);
+            let most = self.stripes[stripe].len() / CONDENSED_SHARE;
+            self.vacate_chunk(stripe, most, false, keep);
             self.compact(stripe, Slack::Little);
         }
         if self.stripes[stripe].nodes() >= before {
@@ -304,15 +308,15 @@ impl<K, V> Core<K, V> {
     pub(crate) fn vacate_share(&self, share: f64) {
         for (index, stripe) in self.stripes.iter().enumerate().filter(|(_, stripe)| stripe.is_mostly_nodes()) {
             let most = (stripe.len() as f64 * share) as usize;
-            while self.vacate_chunk(index, stripe.len().saturating_sub(most), None) != 0 {}
+            while self.vacate_chunk(index, stripe.len().saturating_sub(most), false, None) != 0 {}
             self.compact(index, Slack::Little);
         }
     }
 
-    fn vacate_chunk(&self, stripe: usize, most: usize, keep: Option<u32>) -> usize {
+    fn vacate_chunk(&self, stripe: usize, most: usize, paying: bool, keep: Option<u32>) -> usize {
         let mut aftermath = Aftermath::new();
         let mut operation = Operation::inner(self, stripe, &mut aftermath);
-        operation.run(|context, aftermath| self.stripes[stripe].vacate_chunk(context, most, keep, aftermath))
+        operation.run(|context, aftermath| self.stripes[stripe].vacate_chunk(context, most, paying, keep, aftermath))
     }
 
     fn shed(&self, stripe: usize, most: usize, paying: bool, keep: Option<u32>) -> usize {

@@ -66,8 +66,8 @@ pub struct Stats {
     pub entries: u64,
     /// Bytes in use, see [`Cache::used_bytes`](crate::Cache::used_bytes).
     pub bytes: u64,
-    /// Those of them that have been displaced and wait for their last readers to leave, with nodes that can't be given back
-    /// before because one beside them is lent.
+    /// Those of them that have been displaced and wait for their last readers to leave, with tables that were outgrown, and
+    /// nodes that can't be given back before because one beside them is lent.
     pub retired_bytes: u64,
 }
 

@@ -105,7 +105,7 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         let mut attempts = 0;
         loop {
             let mut aftermath = Aftermath::new();
-            let done = self.try_compute(key, at, &mut decide, attempts > 1, &mut aftermath);
+            let done = self.try_compute(key, at, &mut decide, attempts, &mut aftermath);
             match done {
                 // The budget is settled last: before that it might cost the very entry.
                 Ok(Some(outcome)) => {
@@ -127,7 +127,7 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         key: &Q,
         at: Location,
         decide: &mut impl FnMut(Option<(&K, &V)>) -> Change<K, V>,
-        overdraw: bool,
+        attempts: u32,
         aftermath: &mut Aftermath<K, F::Stored>,
     ) -> Result<Option<Outcome>, Need>
     where
@@ -170,7 +170,7 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         // Nothing was seen where the time of what is there was over.
         entry.keeps_time = keeps_time && seen.is_some();
         let expect = seen.map_or(Expect::Absent, Expect::Place);
-        Ok(match self.write_expected(at, &mut Some(entry), expect, overdraw, aftermath)? {
+        Ok(match self.write_expected(at, &mut Some(entry), expect, attempts, aftermath)? {
             Written::Inserted => Some(Outcome::Inserted),
             Written::Updated => Some(Outcome::Updated),
             Written::Outdated => None,
@@ -200,12 +200,12 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         at: Location,
         entry: &mut Option<Entry<K, F::Stored>>,
         expect: Expect,
-        overdraw: bool,
+        attempts: u32,
         aftermath: &mut Aftermath<K, F::Stored>,
     ) -> Result<Written, Need> {
         loop {
             let mut operation = Operation::inner(&self.core, at.stripe, aftermath);
-            operation.set_overdraw(overdraw);
+            operation.set_attempts(attempts);
             let stripe = &self.core.stripes[at.stripe];
             match operation.run(|context, aftermath| stripe.write(context, entry, K::eq, expect, aftermath)) {
                 Err(need) if need != Need::Places => {

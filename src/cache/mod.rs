@@ -317,7 +317,11 @@ impl<K, V, S, F: Form<K, V>> Cache<K, V, S, F> {
     fn set_limit(&self, limit: u64) {
         let before = self.core.budget.limit();
         self.core.budget.set_limit(limit);
-        if limit < before && self.core.budget.free() < 0 && self.core.budget.unit == Unit::Bytes {
+        if limit >= before {
+            // What may be lacking all the same is what readers hold up.
+            return;
+        }
+        if self.core.budget.free() < 0 && self.core.budget.unit == Unit::Bytes {
             let used = self.used_bytes();
             self.core.vacate_share(limit as f64 / used.max(limit) as f64);
         }

@@ -14,8 +14,14 @@ use crate::budget::Unit;
 /// After so many evictions it is looked at whether they free as much as they cost.
 const PROBATION: usize = 16;
 
-/// Entries that make room at once where places, not bytes, are what is lacking.
+/// Entries that make room at once where places, not bytes, are what is lacking: no more than this, ...
 const PLACES_AT_ONCE: usize = 64;
+
+/// ... nor than one in so many, or small caches would swing between full and not, ...
+const PLACES_SHARE: usize = 32;
+
+/// ... but more where that many did not do: what is retired beside a reader makes up for nodes that are added then.
+const PLACES_SHARE_AGAIN: usize = 8;
 
 impl<K, V> Locked<'_, K, V> {
     /// What an entry costs of the budget. The memory of its node is paid for by the chunk.
@@ -53,7 +59,7 @@ impl<K, V> Locked<'_, K, V> {
         let bytes = |len| Places::<K, V>::bytes_for_chunk(len) + columns.bytes_per_place() * u64::from(len);
         let has_number = self.writer.places.next_chunk_number().is_some();
         let mut len = self.writer.places.next_chunk_len();
-        if self.context.overdraw {
+        if self.context.may_overdraw() {
             len = (len / 2).next_multiple_of(LEAST_CHUNK);
         }
         let wanted = len;
@@ -67,7 +73,7 @@ impl<K, V> Locked<'_, K, V> {
         if has_number && affordable {
             return Need::Chunk { len, columns };
         }
-        if has_number && self.context.overdraw {
+        if has_number && self.context.may_overdraw() {
             // Not the shortest there are: where readers stay that would be many, and the lists that lead to them long for
             // good.
             let len = len.max(wanted.min(4 * LEAST_CHUNK));
@@ -77,7 +83,8 @@ impl<K, V> Locked<'_, K, V> {
             return Need::Chunk { len, columns };
         }
         self.promptly = true;
-        let some = PLACES_AT_ONCE.min(self.writer.queues.len() / 32 + 1);
+        let share = if self.context.attempts == 0 { PLACES_SHARE } else { PLACES_SHARE_AGAIN };
+        let some = PLACES_AT_ONCE.min(self.writer.queues.len() / share + 1);
         for _ in self.writer.limbo.len().0..some {
             if !self.evict(keep) {
                 break;

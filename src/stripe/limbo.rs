@@ -120,6 +120,7 @@ impl Limbo {
         self.open.weight = self.open.weight.saturating_add(weight);
     }
 
+    /// It counts as much as entries with so many bytes behind them, until it is taken out.
     pub(crate) fn retire_table(&mut self, table: Unpublished<Table>, bytes: u64) {
         self.open.tables.push(table);
         self.open.weight = self.open.weight.saturating_add(bytes);

@@ -178,7 +178,7 @@ impl Model {
 
     fn run<R>(&self, write: impl FnOnce(Context<'_>, &mut Aftermath<Tracked, Tracked>) -> R) -> R {
         let mut aftermath = Aftermath::new();
-        let done = write(Context { budget: &self.budget, now: 0, overdraw: false }, &mut aftermath);
+        let done = write(Context { budget: &self.budget, now: 0, attempts: 0 }, &mut aftermath);
         if !aftermath.is_quiet() {
             let rare = aftermath.rare();
             when_all_have_left(std::mem::take(&mut rare.handed_over), rare.is_urgent);

@@ -116,8 +116,15 @@ pub(crate) struct Context<'a> {
     pub(crate) budget: &'a Budget,
     /// The time, read before the lock was taken; 0 where no entry has a deadline.
     pub(crate) now: u64,
-    /// Nothing else helped: nodes may be added that the budget does not pay for.
-    pub(crate) overdraw: bool,
+    /// How often this write has lacked a place before.
+    pub(crate) attempts: u32,
+}
+
+impl Context<'_> {
+    /// Whether nothing else has helped: then nodes may be added that the budget does not pay for.
+    fn may_overdraw(&self) -> bool {
+        self.attempts > 1
+    }
 }
 
 /// What a look-up finds out that looks at one bucket and one node: [`Stripe::glance`].
@@ -315,7 +322,7 @@ impl<K, V> Stripe<K, V> {
     #[cold]
     fn renew_by(&self, node: &Node<K, V>, budget: &Budget, clock: impl Fn() -> u64) {
         let now = if self.settings.idle == 0 { 0 } else { clock() };
-        self.renew(node, Context { budget, now, overdraw: false });
+        self.renew(node, Context { budget, now, attempts: 0 });
     }
 
     /// Lends a node that was found under this pin beyond it.

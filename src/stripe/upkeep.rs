@@ -118,11 +118,13 @@ impl<K, V> Stripe<K, V> {
 
     /// Evicts all entries of the chunk of nodes that is the least of a loss, so that it can be given back: one with few that
     /// have been used of late, for its length, and not more than `most`; but not that of the entry at `keep`, nor one of
-    /// which something is lent. How many it evicted. O(places).
+    /// which something is lent, nor, if `paying`, one that frees more of what is behind its entries than of nodes. How many it
+    /// evicted. O(places).
     pub(crate) fn vacate_chunk(
         &self,
         context: Context<'_>,
         most: usize,
+        paying: bool,
         keep: Option<u32>,
         aftermath: &mut Aftermath<K, V>,
     ) -> usize {
@@ -132,8 +134,8 @@ impl<K, V> Stripe<K, V> {
         chunks.retain(|chunk| keep.is_none_or(|place| place >> CHUNK_BITS != chunk.0));
         let retired: HashSet<u32> = locked.writer.limbo.lent().map(|place| place >> CHUNK_BITS).collect();
         let losses = chunks.into_iter().filter(|chunk| !retired.contains(&chunk.0)).filter_map(|(number, len)| {
-            let loss = locked.loss(number, len)?;
-            Some((loss * (1 << 32) / u64::from(len), number, len))
+            let loss = locked.loss(number, len, paying)?;
+            Some(((u128::from(loss) << 32) / u128::from(len), number, len))
         });
         // Of several the first, which is the longest.
         let Some((_, number, len)) = losses.take(SPARSE).min_by_key(|loss| loss.0) else { return 0 };
@@ -297,20 +299,23 @@ impl<K, V> Locked<'_, K, V> {
         chunks
     }
 
-    /// What it costs to evict all entries of a chunk: those that have been used of late count more. `None` where that would
-    /// be in vain, since one of them is lent.
-    fn loss(&mut self, number: u32, len: u32) -> Option<u64> {
-        let mut loss = 0;
+    /// What it costs to evict all entries of a chunk: those that have been used of late count more, and those with much
+    /// behind them. `None` where that would be in vain, since one of them is lent, and, if `paying`, where more is behind
+    /// them than the chunk takes: then to evict the oldest, whatever they are, costs less.
+    fn loss(&mut self, number: u32, len: u32, paying: bool) -> Option<u64> {
+        let (mut loss, mut weight) = (0, 0);
         for place in places_of(number, len) {
             if self.writer.queues.contains(place) {
                 let node = self.node(place);
                 if node.is_held() {
                     return None;
                 }
-                loss += if node.mark() == 0 { 1 } else { LOSS_IF_USED };
+                let behind = self.writer.weights.get(place);
+                weight += behind;
+                loss += (1 + behind / Stripe::<K, V>::PLACE_BYTES) * if node.mark() == 0 { 1 } else { LOSS_IF_USED };
             }
         }
-        Some(loss)
+        (!paying || weight <= u64::from(len) * Stripe::<K, V>::PLACE_BYTES).then_some(loss)
     }
 
     fn install(&mut self, supply: Supply<K, V>, smaller: bool) -> Option<Supply<K, V>> {

@@ -29,7 +29,7 @@ pub(super) const UPKEEP: usize = 4;
 const EXACT_ROUNDS: usize = 64 * 11 / UPKEEP;
 
 /// How often a search may come to the one entry that is to stay: each time the others have lost a mark, of three at
-/// most, so that it comes to another if there is one.
+/// most. Then any other goes.
 const KEEP_ROUNDS: usize = 8;
 
 /// The places of the smallest chunk there is.
@@ -205,7 +205,7 @@ impl<K, V> Writer<K, V> {
         }
     }
 
-    /// The bytes of everything but what keys and values hold, and outgrown tables.
+    /// The bytes of everything but outgrown tables, and what keys and values hold.
     pub(super) fn structure_bytes(&self) -> u64 {
         size_of::<Stripe<K, V>>() as u64
             + self.table
@@ -324,7 +324,14 @@ impl<'a, K, V> Locked<'a, K, V> {
             }
         }
         self.writer.queues.put_back(kept, weight);
-        false
+        // Only where the queue that is next has no other, or the others are used all the time.
+        let other = self.writer.queues.places().find(|&place| place != kept);
+        if let Some(place) = other {
+            let weight = self.queue_weight(place);
+            self.writer.queues.remove(place, weight);
+            self.let_go(place);
+        }
+        other.is_some()
     }
 
     /// Takes what has left its queue out of everything else.

@@ -52,6 +52,8 @@ static ALLOCATOR: Counting = Counting;
 const COLLECTOR: i64 = 12 << 10;
 
 const SIZES: [u64; 3] = [256 << 10, 1 << 20, 16 << 20];
+/// Some that are no power of two: chunks of nodes and tables are of other lengths then.
+const LIMITS: [u64; 4] = [100_000, 166_912, 525_312, 1_000_000];
 const POLICIES: [Policy; 2] = [Policy::Lru, Policy::S3Fifo];
 
 /// The same in every run, so that a failure is not a matter of luck.
@@ -310,6 +312,27 @@ fn a_full_cache_of_mixed_sizes() {
     });
 }
 
+/// Nodes are given back by the chunk, and for that those go that are the least of a loss.
+#[test]
+fn larger_values_take_the_place_of_smaller_ones_a_few_at_a_time() {
+    alone(|| {
+        for (policy, max_bytes) in POLICIES.into_iter().flat_map(|policy| LIMITS.map(|limit| (policy, limit))) {
+            let cache = cache_of(max_bytes, policy);
+            let small = max_bytes / 20;
+            (0..small).for_each(|key| cache.insert(key, bytes(0)));
+            let mut before = cache.used_bytes();
+            for key in 0..max_bytes / 500 {
+                cache.insert(small + key, bytes(1_000));
+                let used = cache.used_bytes();
+                let case = format!("{policy:?}, insert {key}: {used} of {max_bytes} bytes, {before} before");
+                assert!(used <= max_bytes && before <= used + max_bytes / 6, "{case}");
+                before = used;
+            }
+            assert!(before >= max_bytes / 10 * 9, "{policy:?}: {before} of {max_bytes} bytes in the end");
+        }
+    });
+}
+
 /// What leaves frees nothing here but nodes, which stay for others; and what is noted of them takes no memory.
 #[test]
 fn what_leaves_a_full_cache_does_not_take_it_above_its_limit() {
@@ -324,7 +347,7 @@ fn what_leaves_a_full_cache_does_not_take_it_above_its_limit() {
         }),
     ];
     alone(|| {
-        for max_bytes in [15_000, 16_000, 30_000, 100_000, 300_000, 1 << 20] {
+        for max_bytes in [15_000, 16_000, 30_000].into_iter().chain(LIMITS) {
             for policy in POLICIES {
                 for (name, take_out) in ways {
                     let cache = cache_of(max_bytes, policy);

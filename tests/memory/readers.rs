@@ -168,6 +168,26 @@ fn what_is_put_in_beside_a_reader() {
     });
 }
 
+/// What the reader holds up is not to be had by evicting others, whatever the limit becomes.
+#[test]
+fn a_higher_limit_beside_a_reader_costs_nothing() {
+    alone(|| {
+        for policy in POLICIES {
+            let max_bytes = 1 << 20;
+            let cache = cache_of(max_bytes, policy);
+            cache.insert(u64::MAX, bytes(0));
+            cache.read(&u64::MAX, |_| {
+                (0..12_000).for_each(|key| cache.insert(key, bytes(1_000)));
+                let before = cache.len();
+                assert!(before > 900, "{policy:?}: {before} entries");
+                cache.set_max_bytes(max_bytes + max_bytes / 10).unwrap();
+                assert_eq!(cache.len(), before, "{policy:?}");
+            });
+            cache.validate();
+        }
+    });
+}
+
 /// An entry goes for the bytes behind others, not one after the other since its place does not become free.
 #[test]
 fn values_that_become_larger_beside_a_reader_cost_what_they_weigh() {
