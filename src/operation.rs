@@ -303,6 +303,28 @@ impl<K, V> Core<K, V> {
         }
     }
 
+    /// Whether readers who are inside hold up much of what was retired.
+    pub(crate) fn is_held_up(&self) -> bool {
+        flush();
+        for stripe in 0..self.stripes.len() {
+            while self.upkeep(stripe) {}
+        }
+        self.stripes.iter().any(Stripe::is_held_up)
+    }
+
+    /// Leaves this share of the entries in each stripe, if the limit asks for it: readers keep from becoming free what else
+    /// there is.
+    pub(crate) fn shed_share(&self, share: f64) {
+        for (index, stripe) in self.stripes.iter().enumerate() {
+            let entries = stripe.len();
+            let mut left = entries - (entries as f64 * share) as usize;
+            while left != 0 {
+                let evicted = self.shed(index, left.min(AT_ONCE), false, None);
+                left = if evicted == 0 { 0 } else { left - evicted };
+            }
+        }
+    }
+
     /// Evicts from each stripe, as its limit was lowered, the same share of its entries, where much of what they cost is
     /// nodes: chunk by chunk, since evictions in any other order would give hardly any of that back.
     pub(crate) fn vacate_share(&self, share: f64) {

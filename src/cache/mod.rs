@@ -322,8 +322,13 @@ impl<K, V, S, F: Form<K, V>> Cache<K, V, S, F> {
             return;
         }
         if self.core.budget.free() < 0 && self.core.budget.unit == Unit::Bytes {
-            let used = self.used_bytes();
-            self.core.vacate_share(limit as f64 / used.max(limit) as f64);
+            let (used, retired) = self.bytes();
+            let share = limit as f64 / (used - retired).max(limit) as f64;
+            if self.core.is_held_up() {
+                // To evict until the budget is in order would be to evict all.
+                return self.core.shed_share(share);
+            }
+            self.core.vacate_share(share);
         }
         // What evictions give back in nodes counts only when it has been freed, so it takes rounds.
         while self.core.budget.free() < 0 {

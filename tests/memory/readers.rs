@@ -170,7 +170,7 @@ fn what_is_put_in_beside_a_reader() {
 
 /// What the reader holds up is not to be had by evicting others, whatever the limit becomes.
 #[test]
-fn a_higher_limit_beside_a_reader_costs_nothing() {
+fn another_limit_beside_a_reader_costs_no_more_than_its_share() {
     alone(|| {
         for policy in POLICIES {
             let max_bytes = 1 << 20;
@@ -182,8 +182,16 @@ fn a_higher_limit_beside_a_reader_costs_nothing() {
                 assert!(before > 900, "{policy:?}: {before} entries");
                 cache.set_max_bytes(max_bytes + max_bytes / 10).unwrap();
                 assert_eq!(cache.len(), before, "{policy:?}");
+                cache.set_max_bytes(max_bytes / 10 * 9).unwrap();
+                let after = cache.len();
+                assert!(
+                    (before / 10 * 8..before).contains(&after),
+                    "{policy:?}: {before} entries before, {after} after"
+                );
             });
             cache.validate();
+            cache.insert(0, bytes(1_000));
+            assert!(cache.used_bytes() <= max_bytes / 10 * 9, "{policy:?}: {} bytes", cache.used_bytes());
         }
     });
 }
