@@ -317,7 +317,7 @@ impl<K, V, S, F: Form<K, V>> Cache<K, V, S, F> {
     fn set_limit(&self, limit: u64) {
         let before = self.core.budget.limit();
         self.core.budget.set_limit(limit);
-        if limit >= before {
+        if limit > before {
             // What may be lacking all the same is what readers hold up.
             return;
         }
