@@ -16,9 +16,9 @@
 //! # Why it is right
 //!
 //! A reader marks a word of its own, then loads what writers publish. A retiring thread has unlinked, goes through the
-//! barrier, then looks at all words. The barrier falls somewhere between two instructions of the reader: if the mark is before it, it
-//! is seen, and the retired entry waits until that word changes; if not, all loads of the reader come after it, so they
-//! see the unlinking. A thread that does not run passes a full barrier before it does.
+//! barrier, then looks at all words. The barrier falls somewhere between two instructions of the reader: if the mark is
+//! before it, it is seen, and the retired entry waits until that word changes; if not, all loads of the reader come after
+//! it, so they see the unlinking. A thread that does not run passes a full barrier before it does.
 //!
 //! What a reader did before it left is ordered before what is done to the entry afterwards: it leaves by a store with
 //! Release, and the word is looked at with Acquire. (Who finds it inside again sees the plain store by which it came back.

@@ -9,7 +9,7 @@
 //! Nearly every hit finds its entry in the first bucket, without a deadline, and has no more to do than to raise a
 //! mark, if that. [`Cache::look_up`] does so much without calling a function, so that nothing has to be saved from one,
 //! and leaves the rest to functions after which it has nothing to do. With the loop around it that took a look-up from
-//! 127 instructions to 104, and to 93 since a brief pin is left by one addition and a hit that nobody counts asks no
+//! 127 instructions to 104, and nine fewer since a brief pin is left by one addition and a hit that nobody counts asks no
 //! more about it. It counts twice: a processor begins the next look-up, and its wait for memory, only when that comes
 //! within its window of some hundreds of instructions, or half of them where two threads share a core. (Among a million
 //! entries a look-up took a fifth to a third less time. One that is counted, of 153 instructions then, had taken two
