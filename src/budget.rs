@@ -188,6 +188,11 @@ impl Budget {
         }
     }
 
+    /// What was reported and not taken back: bytes, and entries.
+    pub(crate) fn retired(&self) -> (u64, u64) {
+        (self.retired.load(Relaxed), self.retired_entries.load(Relaxed))
+    }
+
     /// Whether so much waits to be dropped that it should be seen to before more is put in.
     #[inline]
     pub(crate) fn is_clogged(&self) -> bool {

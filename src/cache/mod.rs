@@ -384,6 +384,11 @@ impl<K, V, S, F: Form<K, V>> Cache<K, V, S, F> {
         }
         let spent: u64 = self.core.stripes.iter().map(|stripe| stripe.spent(budget.unit)).sum();
         assert_eq!(spent as i64 + budget.free(), (budget.limit() - budget.reserve()) as i64, "the budget adds up");
+        if budget.unit == Unit::Bytes {
+            let reported = self.core.stripes.iter().map(Stripe::reported);
+            let retired = reported.fold((0, 0), |sum, stripe| (sum.0 + stripe.0, sum.1 + stripe.1));
+            assert_eq!(budget.retired(), retired, "bytes and entries that wait for readers");
+        }
     }
 }
 

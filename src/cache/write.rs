@@ -222,6 +222,9 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
 
     /// Lets the entry of a key live for `ttl` from now, whatever it was to live before; `Duration::MAX` is for ever.
     /// Whether there is one. Time to idle, if set, starts anew and holds as well.
+    ///
+    /// The first entry of a stripe that gets a time makes it keep times: some 3 KB, and 8 bytes for each entry that it has
+    /// place for. In a full cache that is limited by bytes others are evicted for that.
     pub fn touch<Q>(&self, key: &Q, ttl: Duration) -> bool
     where
         Q: Hash + Equivalent<K> + ?Sized,

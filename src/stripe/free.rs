@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use super::column::Column;
+use super::column::{CHUNK_BITS, Column};
 use super::limbo::BATCH;
 
 /// Places in the short list, at the most: a batch comes in beside what is left.
@@ -113,15 +113,6 @@ impl FreePlaces {
         }
     }
 
-    /// Adds places where there are none, the last of which will be the first to be given.
-    pub(crate) fn add_all_in_order(&mut self, places: &[u32], positions: &mut Column<u32>) {
-        let (later, sooner) = places.split_at(places.len().saturating_sub(self.at_hand.capacity()));
-        for &place in later {
-            self.link(place, positions);
-        }
-        self.at_hand.extend_from_slice(sooner);
-    }
-
     /// Adds places that were never in use.
     pub(crate) fn add_fresh(&mut self, places: Range<u32>, positions: &mut Column<u32>) {
         for place in std::mem::replace(&mut self.fresh, places) {
@@ -136,12 +127,31 @@ impl FreePlaces {
         self.linked += 1;
     }
 
-    /// Takes all out, in any order.
-    pub(crate) fn take_all(&mut self, positions: &Column<u32>) -> Vec<u32> {
-        let all = self.iter(positions).collect();
-        self.at_hand.clear();
-        (self.fresh, self.linked) = (0..0, 0);
-        all
+    /// Forgets the places of chunks, of which there are so many numbers, that are not to be kept, and has those of the lowest
+    /// chunks given first; none is at hand then. O(places); takes memory for chunks only.
+    pub(crate) fn regroup(&mut self, chunks: usize, keeps: impl Fn(usize) -> bool, positions: &mut Column<u32>) {
+        // As the list of all, one for each chunk: its first place, and how many they are.
+        let mut lists = vec![(0, 0); chunks];
+        let mut link_to_chunk = |place: u32, positions: &mut Column<u32>| {
+            let (first, len) = &mut lists[(place >> CHUNK_BITS) as usize];
+            positions.set(place, std::mem::replace(first, place));
+            *len += 1;
+        };
+        for place in self.at_hand.drain(..).chain(std::mem::take(&mut self.fresh)) {
+            link_to_chunk(place, positions);
+        }
+        for _ in 0..std::mem::take(&mut self.linked) {
+            let place = self.first;
+            self.first = positions.get(place);
+            link_to_chunk(place, positions);
+        }
+        for (_, (mut next, len)) in lists.into_iter().enumerate().filter(|(chunk, _)| keeps(*chunk)).rev() {
+            for _ in 0..len {
+                let place = next;
+                next = positions.get(place);
+                self.link(place, positions);
+            }
+        }
     }
 
     /// Every free place.
@@ -182,15 +192,33 @@ mod tests {
             assert!(all.into_iter().eq(0..1000), "round {round}");
             taken.clear();
         }
-        let mut all = free.take_all(&positions);
-        assert_eq!((all.len(), free.len()), (1000, 0));
-        all.sort_unstable();
-        free.fit(64);
-        free.add_all_in_order(&all, &mut positions);
-        assert_eq!((free.takeable(), free.len()), (64, 1000));
-        assert!((0..1000).rev().all(|place| {
-            let is_any = free.takeable() != 0 || free.unlink_some(&positions);
-            is_any && free.take() == Some(place)
-        }));
+    }
+
+    #[test]
+    fn the_lowest_chunks_are_given_first_and_those_that_are_gone_never() {
+        const LEN: u32 = 100;
+        let mut positions = Column::new();
+        let mut free = FreePlaces::new();
+        free.fit(4 * LEN as usize);
+        let places = |chunk: u32| (chunk << CHUNK_BITS)..(chunk << CHUNK_BITS) + LEN;
+        for chunk in 0..4 {
+            positions.add_chunk(chunk, vec![0; LEN as usize].into());
+            free.add_fresh(places(chunk), &mut positions);
+        }
+        free.regroup(4, |chunk| chunk != 1, &mut positions);
+        for chunk in [0, 2, 3] {
+            let mut given: Vec<_> = (0..LEN)
+                .map(|_| {
+                    let is_any = free.takeable() != 0 || free.unlink_some(&positions);
+                    assert!(is_any, "chunk {chunk}");
+                    free.take().unwrap()
+                })
+                .collect();
+            given.sort_unstable();
+            assert!(given.into_iter().eq(places(chunk)), "chunk {chunk}");
+        }
+        assert_eq!((free.len(), free.take()), (0, None));
+        free.regroup(4, |_| true, &mut positions);
+        assert_eq!(free.len(), 0);
     }
 }

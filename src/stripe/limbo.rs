@@ -261,6 +261,11 @@ impl Limbo {
         (places + self.held.len(), tables)
     }
 
+    /// The bytes behind what is in the open batch, and its places.
+    pub(crate) fn in_open_batch(&self) -> (u64, usize) {
+        (self.open.weight, self.open.places.len())
+    }
+
     /// The places that are set aside.
     pub(crate) fn lent(&self) -> impl Iterator<Item = u32> {
         self.held.iter().copied()

@@ -403,9 +403,8 @@ impl<K, V> Places<K, V> {
         positions: &mut Column<u32>,
         mut taken: impl FnMut(u32),
     ) -> Vec<Chunk<K, V>> {
-        let mut places = self.free.take_all(positions);
         let mut free = vec![0; self.chunks.len()];
-        for place in &places {
+        for place in self.free.iter(positions) {
             free[(place >> CHUNK_BITS) as usize] += 1;
         }
         let mut empty = Vec::new();
@@ -418,11 +417,9 @@ impl<K, V> Places<K, V> {
                 empty.push(chunk);
             }
         }
-        places.retain(|place| self.chunks[(place >> CHUNK_BITS) as usize].is_some());
-        // The lowest come last, and are the first to be used again: so the upper chunks run empty.
-        places.sort_unstable_by(|one, other| other.cmp(one));
+        // The lowest are the first to be used again: so the upper chunks run empty.
+        self.free.regroup(self.chunks.len(), |number| self.chunks[number].is_some(), positions);
         self.free.fit(self.total);
-        self.free.add_all_in_order(&places, positions);
         let used = self.chunks.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
         self.chunks.truncate(used);
         self.chunks.shrink_to_fit();

@@ -436,4 +436,12 @@ impl<K, V> Stripe<K, V> {
         };
         used + writer.credit as u64
     }
+
+    /// The bytes, and the entries, that were reported as retired and are not dropped yet: all but the open batch.
+    pub(crate) fn reported(&self) -> (u64, u64) {
+        let writer = self.writer.lock();
+        let (open_weight, open_places) = writer.limbo.in_open_batch();
+        let entries = writer.limbo.len().0 - open_places;
+        (writer.retired_weight + writer.retired_tables - open_weight, entries as u64)
+    }
 }

@@ -112,13 +112,19 @@ impl Run<'_> {
     }
 
     pub(crate) fn touch(&mut self, id: u8, ttl: Duration) {
-        assert_eq!(self.cache.touch(&Id(id), ttl), self.model.write(id).is_some());
+        let is_there = self.model.write(id).is_some();
+        assert_eq!(self.cache.touch(&Id(id), ttl), is_there);
         if ttl.is_zero() {
             self.leave(id, RemovalCause::Expired);
-        } else if self.model.find(id).is_some() {
+            return self.settle(false);
+        }
+        if self.model.find(id).is_some() {
             self.model.touch(id, ttl);
         }
-        self.settle(false);
+        // The first deadline of all takes memory, for which others may have to go.
+        let takes_memory = is_there && ttl != Duration::MAX && matches!(self.settings.limit, Limit::Bytes(_));
+        self.settle(takes_memory);
+        assert_eq!(self.model.write(id).is_some(), is_there, "it is others that go");
     }
 
     pub(crate) fn maintain(&mut self) {
