@@ -153,7 +153,7 @@ impl<'c, K: Eq, V, F: Form<K, V>> Iterator for Iter<'c, K, V, F> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let (stripe, entry) = self.walk.next()?;
-            if let Ok(opened) = self.walk.core.open(self.form, stripe, &entry) {
+            if let Ok(opened) = self.walk.core.open(self.form, &entry, || stripe) {
                 return Some(Ref::new(entry, opened));
             }
         }

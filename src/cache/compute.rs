@@ -146,7 +146,7 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
                 None => {
                     held = self.core.stripes[at.stripe].hold(node, &pin);
                     drop(pin);
-                    let Ok(opened) = self.core.open(&self.form, at.stripe, &held) else { return Ok(None) };
+                    let Ok(opened) = self.core.open(&self.form, &held, || at.stripe) else { return Ok(None) };
                     (Some(place), decide(Some((held.key(), F::value(held.value(), &opened)))))
                 }
             },

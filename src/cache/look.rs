@@ -32,6 +32,11 @@ use crate::sync::{BriefPin, PIN_IS_FENCED, Pin, pin, pin_briefly};
 /// Keys looked up at a time by [`Cache::get_many`]: as many as the processor can fetch ahead of use.
 const TOGETHER: usize = 32;
 
+/// What takes from a node that was found all that is wanted of it.
+trait Take<'c, K, V, R>: FnOnce(&'c Stripe<K, V>, &Node<K, V>, &Pin) -> Option<R> {}
+
+impl<'c, K, V, R, T: FnOnce(&'c Stripe<K, V>, &Node<K, V>, &Pin) -> Option<R>> Take<'c, K, V, R> for T {}
+
 impl<K, V> Core<K, V> {
     /// Starts to fetch what a look-up reads first, where it would have to wait for the pin.
     #[inline]
@@ -73,12 +78,22 @@ impl<K, V> Core<K, V> {
         self.damaged.fetch_add(1, Relaxed);
     }
 
-    /// Opens a value. An entry whose value does not open is taken out.
-    pub(crate) fn open<T, F>(&self, form: &F, stripe: usize, held: &Held<'_, K, V>) -> Result<F::Opened, F::OpenError>
+    /// Opens a value. An entry whose value does not open is taken out of its stripe, which is asked for only then.
+    pub(crate) fn open<T, F>(
+        &self,
+        form: &F,
+        held: &Held<'_, K, V>,
+        stripe: impl FnOnce() -> usize,
+    ) -> Result<F::Opened, F::OpenError>
     where
         F: Form<K, T, Stored = V>,
     {
-        form.open(held.key(), held.value()).inspect_err(|_| self.remove_damaged(stripe, held))
+        // Looked at, not passed through `inspect_err`, which would move it.
+        let opened = form.open(held.key(), held.value());
+        if opened.is_err() {
+            self.remove_damaged(stripe(), held);
+        }
+        opened
     }
 
     /// Takes out an entry whose value does not open, if it is still there.
@@ -138,10 +153,11 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         Some(node)
     }
 
-    /// Looks up, counts, records a use, and gives the node to `take`: with a glance where that is enough. The functions that
-    /// go on where it is not are called last, so that nothing is kept for when they come back.
+    /// Looks up, counts, records a use, and gives the node to `take`, with its stripe and the pin under which it was found:
+    /// with a glance where that is enough. The functions that go on where it is not are called last, so that nothing is kept
+    /// for when they come back.
     #[inline(never)]
-    fn look_up<Q, R>(&self, key: &Q, take: impl FnOnce(&Node<K, F::Stored>) -> Option<R>) -> Option<R>
+    fn look_up<'c, Q, R>(&'c self, key: &Q, take: impl Take<'c, K, F::Stored, R>) -> Option<R>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
@@ -149,8 +165,8 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         let stripe = &self.core.stripes[at.stripe];
         let Some(pin) = pin_briefly() else { return self.look_up_thoroughly(key, at, take) };
         match stripe.glance(&pin, at.hash, |candidate: &K| key.equivalent(candidate)) {
-            Glance::Done(node) => take(node),
-            Glance::Used(_, node) if self.core.try_count_lookup(true) => take(node),
+            Glance::Done(node) => take(stripe, node, &pin),
+            Glance::Used(_, node) if self.core.try_count_lookup(true) => take(stripe, node, &pin),
             Glance::Used(place, _) => self.count_hit(stripe, pin, place, take),
             Glance::Found(place) => self.use_found(key, stripe, pin, place, take),
             Glance::Absent => {
@@ -167,26 +183,26 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
     /// Goes on where a use has been recorded.
     #[cold]
     #[inline(never)]
-    fn count_hit<R>(
+    fn count_hit<'c, R>(
         &self,
-        stripe: &Stripe<K, F::Stored>,
+        stripe: &'c Stripe<K, F::Stored>,
         pin: BriefPin,
         place: u32,
-        take: impl FnOnce(&Node<K, F::Stored>) -> Option<R>,
+        take: impl Take<'c, K, F::Stored, R>,
     ) -> Option<R> {
         self.core.count_lookup(true);
-        take(stripe.node(place, &pin))
+        take(stripe, stripe.node(place, &pin), &pin)
     }
 
     /// Goes on where the entry was found, but may have expired, or is to be renewed.
     #[inline(never)]
-    fn use_found<Q, R>(
-        &self,
+    fn use_found<'c, Q, R>(
+        &'c self,
         key: &Q,
-        stripe: &Stripe<K, F::Stored>,
+        stripe: &'c Stripe<K, F::Stored>,
         pin: BriefPin,
         place: u32,
-        take: impl FnOnce(&Node<K, F::Stored>) -> Option<R>,
+        take: impl Take<'c, K, F::Stored, R>,
     ) -> Option<R>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -197,7 +213,7 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         if deadline == 0 || time.is_surely_before(deadline) || time.now() < deadline {
             self.core.count_lookup(true);
             stripe.record_use(node, &self.core.budget, || self.core.time.now());
-            return take(node);
+            return take(stripe, node, &pin);
         }
         drop(pin);
         self.look_up_anew(key, take)
@@ -205,7 +221,7 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
 
     // Hashes once more, which is less than to keep the hash in every look-up.
     #[inline(never)]
-    fn look_up_anew<Q, R>(&self, key: &Q, take: impl FnOnce(&Node<K, F::Stored>) -> Option<R>) -> Option<R>
+    fn look_up_anew<'c, Q, R>(&'c self, key: &Q, take: impl Take<'c, K, F::Stored, R>) -> Option<R>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
@@ -213,18 +229,22 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
     }
 
     #[inline(never)]
-    fn look_up_thoroughly<Q, R>(
-        &self,
-        key: &Q,
-        at: Location,
-        take: impl FnOnce(&Node<K, F::Stored>) -> Option<R>,
-    ) -> Option<R>
+    fn look_up_thoroughly<'c, Q, R>(&'c self, key: &Q, at: Location, take: impl Take<'c, K, F::Stored, R>) -> Option<R>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         self.core.prefetch_before_pin(at);
         let pin = pin();
-        take(self.find_and_use(key, at, &pin)?)
+        take(&self.core.stripes[at.stripe], self.find_and_use(key, at, &pin)?, &pin)
+    }
+
+    /// Looks up, counts, records a use, and lends the entry beyond the pin.
+    #[inline]
+    pub(crate) fn look_up_held<Q>(&self, key: &Q) -> Option<Held<'_, K, F::Stored>>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.look_up(key, |stripe, node, pin| Some(stripe.hold(node, pin)))
     }
 
     /// Opens the value of a node, where doing that under the pin is no worse than cloning it would be.
@@ -243,18 +263,39 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
     }
 
     /// Opens the value of an entry. Where it does not open the entry is taken out, and is as good as missing.
-    pub(super) fn open<'c>(&self, at: Location, held: Held<'c, K, F::Stored>) -> Option<Ref<'c, K, V, F>> {
-        let opened = self.core.open(&self.form, at.stripe, &held).ok()?;
+    pub(super) fn open<'c>(&self, held: Held<'c, K, F::Stored>) -> Option<Ref<'c, K, V, F>> {
+        let opened = self.try_open(&held).ok()?;
         Some(Ref::new(held, opened))
     }
 
     /// As [`Cache::open`], for an entry that was counted as a hit.
-    pub(crate) fn open_used<'c>(&self, at: Location, held: Held<'c, K, F::Stored>) -> Option<Ref<'c, K, V, F>> {
-        let entry = self.open(at, held);
-        if entry.is_none() {
+    pub(crate) fn open_used<'c>(&self, held: Held<'c, K, F::Stored>) -> Option<Ref<'c, K, V, F>> {
+        let opened = self.try_open_used(&held).ok()?;
+        Some(Ref::new(held, opened))
+    }
+
+    /// As [`Cache::open_used`], and says why a value does not open.
+    pub(crate) fn try_open_used(&self, held: &Held<'_, K, F::Stored>) -> Result<F::Opened, F::OpenError> {
+        let opened = self.try_open(held);
+        if opened.is_err() {
             self.core.recount_as_miss();
         }
-        entry
+        opened
+    }
+
+    /// The value of an entry that was counted as a hit.
+    fn value_of(&self, held: &Held<'_, K, F::Stored>) -> Option<V>
+    where
+        V: Clone,
+    {
+        match self.try_open_used(held) {
+            Ok(opened) => Some(F::to_value(held.value(), opened)),
+            Err(_) => None,
+        }
+    }
+
+    fn try_open(&self, held: &Held<'_, K, F::Stored>) -> Result<F::Opened, F::OpenError> {
+        self.core.open(&self.form, held, || self.locate(held.key()).stripe)
     }
 
     /// The value of a key, cloned. A use; takes no lock.
@@ -276,18 +317,14 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         V: Clone,
     {
         if F::ALL_AT_HAND {
-            return self.look_up(key, |node| self.at_hand(node));
+            return self.look_up(key, |_, node, _| self.at_hand(node));
         }
-        let at = self.locate(key);
-        self.core.prefetch_before_pin(at);
-        let pin = pin();
-        let node = self.find_and_use(key, at, &pin)?;
-        if let Some(value) = self.at_hand(node) {
-            return Some(value);
+        let found =
+            self.look_up(key, |stripe, node, pin| Some(self.at_hand(node).ok_or_else(|| stripe.hold(node, pin))));
+        match found? {
+            Ok(value) => Some(value),
+            Err(held) => self.value_of(&held),
         }
-        let held = self.core.stripes[at.stripe].hold(node, &pin);
-        drop(pin);
-        self.open_used(at, held).map(Ref::into_value)
     }
 
     /// The value of a key, cloned. Not a use: leaves recency, time to idle and the counters of hits alone.
@@ -304,7 +341,7 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         }
         let held = self.core.stripes[at.stripe].hold(node, &pin);
         drop(pin);
-        self.open(at, held).map(Ref::into_value)
+        self.open(held).map(Ref::into_value)
     }
 
     /// Whether a key has a living entry. Not a use.
@@ -352,13 +389,13 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
                 let node = self.find_and_use(key, at, &pin)?;
                 let value = self.at_hand(node);
                 if value.is_none() {
-                    held.push((first + index, at, self.core.stripes[at.stripe].hold(node, &pin)));
+                    held.push((first + index, self.core.stripes[at.stripe].hold(node, &pin)));
                 }
                 value
             }));
             drop(pin);
-            for (index, at, held) in held {
-                values[index] = self.open_used(at, held).map(Ref::into_value);
+            for (index, held) in held {
+                values[index] = self.value_of(&held);
             }
         }
     }
@@ -399,7 +436,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> Cache<K, V, S> {
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.look_up(key, |node| Some(read(node.value())))
+        self.look_up(key, |_, node, _| Some(read(node.value())))
     }
 
     /// Lends key and value for as long as the guard lives. A use; takes no lock.
@@ -407,9 +444,6 @@ impl<K: Hash + Eq, V, S: BuildHasher> Cache<K, V, S> {
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let at = self.locate(key);
-        let pin = pin();
-        let node = self.find_and_use(key, at, &pin)?;
-        Some(Ref::new(self.core.stripes[at.stripe].hold(node, &pin), ()))
+        Some(Ref::new(self.look_up_held(key)?, ()))
     }
 }

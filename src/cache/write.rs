@@ -122,7 +122,7 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         let stripe = &self.core.stripes[at.stripe];
         let read = |node: &_, pin: &_| self.at_hand(node).ok_or_else(|| stripe.hold(node, pin));
         let found = self.take(key, at, RemovalCause::Removed, read)?;
-        found.map_or_else(|held| self.open(at, held).map(Ref::into_value), Some)
+        found.map_or_else(|held| self.open(held).map(Ref::into_value), Some)
     }
 
     /// Removes the entry of a key; whether there was a living one. As [`Cache::remove`], for any value.

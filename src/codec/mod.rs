@@ -148,7 +148,7 @@ pub trait Codec: Send + Sync {
     fn decode(&self, key: &[u8], stored: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(), CodecError>;
 
     /// Whether what is stored depends on the key. If it does not, which is what a codec says unless it is told
-    /// otherwise, `key` may be empty in both directions.
+    /// otherwise, `key` may be empty in both directions. Asked once, when the codec is put in use.
     fn binds_key(&self) -> bool {
         false
     }

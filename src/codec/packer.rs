@@ -39,7 +39,9 @@ struct Numbered {
     id: u32,
     codec: Arc<dyn Codec>,
     // As the codec said when it came, whatever it says later:
-    /// whether a checksum follows what it writes,
+    /// whether what it writes depends on the key,
+    binds_key: bool,
+    /// whether a checksum follows that,
     has_sum: bool,
     /// and whether it must not be left out.
     must_encode: bool,
@@ -117,14 +119,13 @@ impl Packer {
     ///
     /// What the codec says, if it failed and must not be left out.
     pub fn pack(&self, key: &[u8], plain: &[u8]) -> Result<Box<[u8]>, CodecError> {
-        self.pack_for(|_| key, plain)
+        self.pack_for(|| key, plain)
     }
 
-    /// As [`pack`](Packer::pack), for a key that takes time to get: `key` is told whether the codec depends on it, and may
-    /// give nothing if not.
+    /// As [`pack`](Packer::pack), for a key that takes time to get: it is asked for if the codec depends on it.
     pub(crate) fn pack_for<B: Deref<Target = [u8]>>(
         &self,
-        key: impl FnOnce(bool) -> B,
+        key: impl FnOnce() -> B,
         plain: &[u8],
     ) -> Result<Box<[u8]>, CodecError> {
         let codecs = self.codecs.load();
@@ -133,7 +134,7 @@ impl Packer {
             // If there is not so much, the codec was wrong, or says so itself.
             let mut stored = Vec::new();
             let _ = stored.try_reserve_exact(len);
-            self.encode(in_use, &key(in_use.codec.binds_key()), plain, &mut stored)?;
+            self.encode(in_use, key, plain, &mut stored)?;
             self.counts.packed(plain.len(), stored.len());
             return Ok(stored.into_boxed_slice());
         }
@@ -157,13 +158,13 @@ impl Packer {
         keep: impl FnOnce(&[u8], &[u8]) -> R,
     ) -> Result<R, CodecError> {
         let codecs = self.codecs.load();
-        self.pack_by_with(Self::in_use(&codecs), |_| key, plain, keep)
+        self.pack_by_with(Self::in_use(&codecs), || key, plain, keep)
     }
 
     fn pack_by_with<B: Deref<Target = [u8]>, R>(
         &self,
         in_use: &Numbered,
-        key: impl FnOnce(bool) -> B,
+        key: impl FnOnce() -> B,
         plain: &[u8],
         keep: impl FnOnce(&[u8], &[u8]) -> R,
     ) -> Result<R, CodecError> {
@@ -171,8 +172,7 @@ impl Packer {
             self.counts.raw(plain.len(), RawReason::Small);
             return Ok(keep(&[RAW as u8], plain));
         }
-        let key = key(in_use.codec.binds_key());
-        state::with_buffer(|buffer| match self.encode(in_use, &key, plain, buffer)? {
+        state::with_buffer(|buffer| match self.encode(in_use, key, plain, buffer)? {
             Some(reason) => {
                 self.counts.raw(plain.len(), reason);
                 Ok(keep(&[RAW as u8], plain))
@@ -185,13 +185,15 @@ impl Packer {
     }
 
     /// Writes the encoded form to `buffer`, which is empty, or says why the value is to be stored as it is.
-    fn encode(
+    fn encode<B: Deref<Target = [u8]>>(
         &self,
-        Numbered { id, codec, has_sum, must_encode }: &Numbered,
-        key: &[u8],
+        Numbered { id, codec, binds_key, has_sum, must_encode }: &Numbered,
+        key: impl FnOnce() -> B,
         plain: &[u8],
         buffer: &mut Vec<u8>,
     ) -> Result<Option<RawReason>, CodecError> {
+        let key = binds_key.then(key);
+        let key = key.as_deref().unwrap_or_default();
         put_varint(buffer, u64::from(*id));
         put_varint(buffer, plain.len() as u64);
         let head = buffer.len();
@@ -215,13 +217,13 @@ impl Packer {
     ///
     /// What the codec says, or that the bytes are not what [`pack`](Packer::pack) makes.
     pub fn unpack<'a>(&self, key: &[u8], stored: &'a [u8]) -> Result<Cow<'a, [u8]>, CodecError> {
-        self.unpack_for(|_| key, stored)
+        self.unpack_for(|| key, stored)
     }
 
     /// As [`unpack`](Packer::unpack), for a key that takes time to get: see [`pack_for`](Packer::pack_for).
     pub(crate) fn unpack_for<'a, B: Deref<Target = [u8]>>(
         &self,
-        key: impl FnOnce(bool) -> B,
+        key: impl FnOnce() -> B,
         stored: &'a [u8],
     ) -> Result<Cow<'a, [u8]>, CodecError> {
         let head = Head::read(stored)?;
@@ -246,7 +248,7 @@ impl Packer {
             return Ok(());
         }
         let start = out.len();
-        self.decode(|_| key, stored, &head, out).inspect_err(|_| out.truncate(start))
+        self.decode(|| key, stored, &head, out).inspect_err(|_| out.truncate(start))
     }
 
     /// What `stored` is made of, without decoding it. The checksum is compared if there is one.
@@ -278,7 +280,7 @@ impl Packer {
 
     fn decode<B: Deref<Target = [u8]>>(
         &self,
-        key: impl FnOnce(bool) -> B,
+        key: impl FnOnce() -> B,
         stored: &[u8],
         head: &Head<'_>,
         out: &mut Vec<u8>,
@@ -286,8 +288,9 @@ impl Packer {
         let codecs = self.codecs.load();
         let numbered = Self::find(&codecs, head.id)?;
         let (codec, body, start) = (&numbered.codec, numbered.written(stored, head)?, out.len());
-        let key = key(codec.binds_key());
-        self.counts.timed(Direction::Decode, head.len, || codec.decode(&key, body, head.len, out))?;
+        let key = numbered.binds_key.then(key);
+        let key = key.as_deref().unwrap_or_default();
+        self.counts.timed(Direction::Decode, head.len, || codec.decode(key, body, head.len, out))?;
         match out.len().checked_sub(start) {
             Some(len) if len == head.len => Ok(()),
             other => Err(CodecError::length(codec.name(), head.len, other.unwrap_or(0))),
@@ -298,6 +301,7 @@ impl Packer {
         codecs.last().expect("a packer always has a codec")
     }
 
+    #[inline]
     fn find(codecs: &[Numbered], id: u32) -> Result<&Numbered, CodecError> {
         codecs.iter().rev().find(|numbered| numbered.id == id).ok_or(CodecError::UnknownCodec { id })
     }
@@ -309,8 +313,8 @@ impl Numbered {
         // Of a power of two the bit itself, and of a multiple of 128 the one that says the varint goes on after its first byte.
         let is_near_raw = |id: u32| id.is_power_of_two() || id % 0x80 == 0;
         let id = (last.saturating_add(1)..u32::MAX).find(|&id| !is_near_raw(id)).unwrap_or(u32::MAX);
-        let (has_sum, must_encode) = (!codec.is_checked(), codec.must_encode());
-        Self { id, codec, has_sum, must_encode }
+        let (binds_key, has_sum, must_encode) = (codec.binds_key(), !codec.is_checked(), codec.must_encode());
+        Self { id, codec, binds_key, has_sum, must_encode }
     }
 
     /// The length of what is stored for a value of `len` bytes, where that is known before it is encoded: of a codec that
@@ -322,6 +326,7 @@ impl Numbered {
     }
 
     /// What the codec wrote of `stored`, whose checksum, if it has one, is compared.
+    #[inline]
     fn written<'a>(&self, stored: &[u8], head: &Head<'a>) -> Result<&'a [u8], CodecError> {
         if !self.has_sum {
             return Ok(head.body);
@@ -379,6 +384,7 @@ struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
+    #[inline]
     fn read(stored: &'a [u8]) -> Result<Self, CodecError> {
         let damaged = |reason| CodecError::damaged("the cache", reason);
         let (id, rest) = take_varint(stored).ok_or_else(|| damaged("no codec is named"))?;
@@ -407,7 +413,17 @@ fn varint_len(number: u64) -> usize {
 }
 
 /// Reads a number as [`put_varint`] writes it, and gives what follows. `None` if it is cut or more than 64 bits.
+#[inline]
 pub(super) fn take_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    match *bytes {
+        // Nearly all are: a codec's number, and the length of a value of up to 16 KiB.
+        [byte, ref rest @ ..] if byte < 0x80 => Some((byte.into(), rest)),
+        [low, high, ref rest @ ..] if high < 0x80 => Some((u64::from(low & 0x7f) | u64::from(high) << 7, rest)),
+        _ => take_long_varint(bytes),
+    }
+}
+
+fn take_long_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut number = 0_u64;
     for (at, &byte) in bytes.iter().enumerate().take(10) {
         let bits = u64::from(byte & 0x7f);

@@ -47,14 +47,14 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         if stripe.due(node, &pin).is_some_and(is_due) {
             let held = stripe.hold(node, &pin);
             drop(pin);
-            return self.open_used(at, held).map_or(Look::Nothing, Look::Due);
+            return self.open_used(held).map_or(Look::Nothing, Look::Due);
         }
         if let Some(value) = self.at_hand(node) {
             return Look::Value(value);
         }
         let held = stripe.hold(node, &pin);
         drop(pin);
-        self.open_used(at, held).map_or(Look::Nothing, |entry| Look::Value(entry.into_value()))
+        self.open_used(held).map_or(Look::Nothing, |entry| Look::Value(entry.into_value()))
     }
 
     /// What a caller that hit a due entry has to do. Waits for nobody.

@@ -9,7 +9,6 @@ use super::{Encoding, Packed, StoredRef};
 use crate::cache::Cache;
 use crate::codec::{Codec, CodecError};
 use crate::error::NotStored;
-use crate::sync::pin;
 
 impl<K: Hash + 'static, V: 'static, S, E: Encoding<V>> Cache<K, V, S, Packed<E>> {
     /// The codec by which values are packed now.
@@ -41,14 +40,7 @@ impl<K: Hash + Eq + 'static, V: 'static, S: BuildHasher, E: Encoding<V>> Cache<K
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let at = self.locate(key);
-        let held = {
-            let pin = pin();
-            let Some(node) = self.find_and_use(key, at, &pin) else { return Ok(None) };
-            self.core.stripes[at.stripe].hold(node, &pin)
-        };
-        let opened = self.core.open(&self.form, at.stripe, &held);
-        opened.map(Some).inspect_err(|_| self.core.recount_as_miss())
+        self.look_up_held(key).map(|held| self.try_open_used(&held)).transpose()
     }
 
     /// Lends the value of a key as it is stored, with the name of its format. A use; takes no lock, and opens nothing.
@@ -59,13 +51,7 @@ impl<K: Hash + Eq + 'static, V: 'static, S: BuildHasher, E: Encoding<V>> Cache<K
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let at = self.locate(key);
-        let held = {
-            let pin = pin();
-            let node = self.find_and_use(key, at, &pin)?;
-            self.core.stripes[at.stripe].hold(node, &pin)
-        };
-        StoredRef::new(held, &self.form.packer).ok()
+        StoredRef::new(self.look_up_held(key)?, &self.form.packer).ok()
     }
 
     /// As [`insert`](Cache::insert), and says why an entry is not stored.

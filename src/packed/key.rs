@@ -11,12 +11,9 @@ use smallvec::SmallVec;
 pub(super) struct KeyBytes(SmallVec<[u8; 64]>);
 
 impl KeyBytes {
-    /// Those of a key if they are wanted; nothing otherwise.
-    pub(super) fn of_if<K: Hash>(wanted: bool, key: &K) -> Self {
+    pub(super) fn of<K: Hash>(key: &K) -> Self {
         let mut bytes = Self::default();
-        if wanted {
-            key.hash(&mut bytes);
-        }
+        key.hash(&mut bytes);
         bytes
     }
 }

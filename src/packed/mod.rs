@@ -120,14 +120,14 @@ impl<E> Packed<E> {
     }
 
     fn pack_bytes<K: Hash>(&self, key: &K, plain: &[u8]) -> Result<Packet, CodecError> {
-        self.packer.pack_for(|wanted| KeyBytes::of_if(wanted, key), plain).map(Packet)
+        self.packer.pack_for(|| KeyBytes::of(key), plain).map(Packet)
     }
 
     fn open_packet<K: Hash, V>(packer: &Packer, key: &K, Packet(stored): &Packet) -> Result<V, CodecError>
     where
         E: Encoding<V>,
     {
-        E::decode(packer.unpack_for(|wanted| KeyBytes::of_if(wanted, key), stored)?)
+        E::decode(packer.unpack_for(|| KeyBytes::of(key), stored)?)
     }
 }
 
