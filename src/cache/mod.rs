@@ -350,6 +350,9 @@ impl<K, V, S, F: Form<K, V>> Cache<K, V, S, F> {
     /// When it returns and no other call is under way, and no [`Ref`] is left, nothing that was
     /// removed, replaced, evicted or expired before is alive.
     ///
+    /// While readers stay in a cache that is limited by bytes, more than the limit can come in use. What is still too much
+    /// when they have left is evicted for, as by the next insert.
+    ///
     /// Nothing needs this call. Use it where memory is to be given back in a quiet hour.
     pub fn maintain(&self) {
         self.core.maintain();

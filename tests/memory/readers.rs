@@ -168,6 +168,29 @@ fn what_is_put_in_beside_a_reader() {
     });
 }
 
+/// Though nothing is written any more.
+#[test]
+fn when_a_reader_has_left_maintain_is_enough_for_the_limit_to_hold() {
+    alone(|| {
+        let cases = POLICIES.into_iter().flat_map(|policy| [24 << 10, 64 << 10, 128 << 10].map(|max| (policy, max)));
+        for (policy, max_bytes) in cases {
+            for size in [0, 50, 400, 1_000] {
+                let cache = cache_of(max_bytes, policy);
+                (0..max_bytes / 16).for_each(|key| cache.insert(key, bytes(size)));
+                cache.insert(u64::MAX, bytes(size));
+                let before = cache.len();
+                cache.read(&u64::MAX, |_| (0..3_000).for_each(|key| cache.insert(key + (1 << 40), bytes(size))));
+                cache.maintain();
+                let (used, after) = (cache.used_bytes(), cache.len());
+                assert!(used <= max_bytes, "{policy:?}, {max_bytes}, {size}: {used} bytes");
+                assert_eq!(cache.stats().retired_bytes, 0, "{policy:?}, {max_bytes}, {size}");
+                assert!(after >= before / 4, "{policy:?}, {max_bytes}, {size}: {before} entries before, {after} after");
+                cache.validate();
+            }
+        }
+    });
+}
+
 /// What the reader holds up is not to be had by evicting others, whatever the limit becomes.
 #[test]
 fn another_limit_beside_a_reader_costs_no_more_than_its_share() {

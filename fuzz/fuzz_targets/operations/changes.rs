@@ -129,7 +129,8 @@ impl Run<'_> {
 
     pub(crate) fn maintain(&mut self) {
         self.cache.maintain();
-        self.settle(false);
+        // What was lent may have kept more than the limit in use.
+        self.settle(self.was_lent && matches!(self.settings.limit, Limit::Bytes(_)));
         let living = self.model.living();
         assert_eq!(self.cache.len(), living.len(), "what has expired is gone after maintain");
         if self.walk.is_none() {
