@@ -11,7 +11,7 @@ use std::thread::panicking;
 use crate::budget::Unit;
 use crate::cache::Core;
 use crate::stripe::{Aftermath, Context, Need, Slack, Stripe, Supply};
-use crate::sync::{Pin, flush, is_pinned, pin, when_all_have_left};
+use crate::sync::{Pin, flush, is_pinned, pin};
 
 /// Rounds of flushing in vain before a write takes it that a reader is inside.
 const PATIENCE: usize = 2;
@@ -104,11 +104,9 @@ impl<K, V> Operation<'_, K, V> {
     fn see_to_aftermath(&mut self) {
         let panic = if self.aftermath.displaced.is_empty() { None } else { self.tell() };
         self.pin = None;
+        self.aftermath.wait_for_all();
         let rare = self.aftermath.rare();
         let (is_short, keep, is_sparse) = (rare.is_short, rare.keep, rare.is_sparse);
-        if !rare.handed_over.is_empty() {
-            when_all_have_left(std::mem::take(&mut rare.handed_over), rare.is_urgent);
-        }
         if self.is_outermost && is_short {
             self.core.make_room(self.stripe, keep);
         }

@@ -158,7 +158,7 @@ impl<K: Eq, V: Clone, S, F: Form<K, V>> Leader<'_, K, V, S, F> {
     }
 
     /// Gives a value to all who wait.
-    pub(super) fn land_unstored(mut self, value: V) -> V {
+    fn land_unstored(mut self, value: V) -> V {
         let mut value = Some(value);
         let mut shard = self.cache.registry.lock(self.at);
         let key = shard.take(self.at, &self.flight);

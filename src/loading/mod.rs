@@ -273,7 +273,10 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
     fn lead<'c>(&'c self, mut leader: Leader<'c, K, V, S, F>) -> Next<'c, K, V, S, F> {
         while !leader.begin() {
             if let Some(value) = self.peek(leader.key()) {
-                return Next::Return(leader.land_unstored(value));
+                // For this caller only: those who joined later are not to be given what may have been removed before they
+                // came.
+                drop(leader);
+                return Next::Return(value);
             }
         }
         Next::Load(leader)

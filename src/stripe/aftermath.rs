@@ -1,11 +1,11 @@
 //! What a write leaves to be done when the lock is released.
 //!
-//! Knows what was displaced. Does nothing itself: [`crate::cache`] sees to it.
+//! Knows what was displaced. Does little itself: [`crate::operation`] sees to it.
 
 use smallvec::SmallVec;
 
 use super::supply::Supply;
-use crate::sync::{Arc, AtomicBool};
+use crate::sync::{Arc, AtomicBool, when_all_have_left};
 
 /// Why an entry left the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,9 +72,24 @@ impl<K, V> Aftermath<K, V> {
         })
     }
 
+    /// Has the batches that were handed over wait until all have left who are pinned now. Whoever made an aftermath has to
+    /// call this: what comes after such a batch would wait for ever.
+    #[inline]
+    pub(crate) fn wait_for_all(&mut self) {
+        if let Some(rare) = self.rare.as_mut().filter(|rare| !rare.handed_over.is_empty()) {
+            when_all_have_left(std::mem::take(&mut rare.handed_over), rare.is_urgent);
+        }
+    }
+
     /// Whether there is nothing to be done but to drop it.
     #[inline]
     pub(crate) fn is_quiet(&self) -> bool {
         self.rare.is_none() && self.displaced.is_empty()
+    }
+}
+
+impl<K, V> Drop for Rare<K, V> {
+    fn drop(&mut self) {
+        debug_assert!(self.handed_over.is_empty(), "batches for which nobody waits");
     }
 }

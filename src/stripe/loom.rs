@@ -56,7 +56,7 @@ use super::queues::Policy;
 use super::slab::Chunk;
 use super::{Aftermath, Context, Entry, Expect, Glance, Hash, Held, Need, RemovalCause, Settings, Stripe, Supply};
 use crate::budget::{Budget, Unit};
-use crate::sync::{Pin, flush, pin, when_all_have_left};
+use crate::sync::{Pin, flush, pin};
 
 /// How often the two threads of a run are interrupted, at the most.
 const INTERRUPTIONS: usize = if cfg!(larder_portable_pin) { 1 } else { 3 };
@@ -179,10 +179,7 @@ impl Model {
     fn run<R>(&self, write: impl FnOnce(Context<'_>, &mut Aftermath<Tracked, Tracked>) -> R) -> R {
         let mut aftermath = Aftermath::new();
         let done = write(Context { budget: &self.budget, now: 0, attempts: 0 }, &mut aftermath);
-        if !aftermath.is_quiet() {
-            let rare = aftermath.rare();
-            when_all_have_left(std::mem::take(&mut rare.handed_over), rare.is_urgent);
-        }
+        aftermath.wait_for_all();
         done
     }
 

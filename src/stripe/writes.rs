@@ -6,7 +6,7 @@ use super::aftermath::{Aftermath, RemovalCause};
 use super::index::{Hash, Slot};
 use super::slab::Node;
 use super::supply::Need;
-use super::writer::{Entry, Expect, UPKEEP, Written};
+use super::writer::{Entry, Expect, Locked, UPKEEP, Written};
 use super::{Context, Stripe, idle_deadline, is_expired, is_final};
 
 /// The writes themselves, each with the lock taken once.
@@ -128,7 +128,12 @@ impl<K, V> Stripe<K, V> {
             return;
         }
         let mut aftermath = Aftermath::new();
-        let mut locked = self.lock(context, &mut aftermath);
+        self.renew_in(self.lock(context, &mut aftermath), node, puts_off);
+        aftermath.wait_for_all();
+    }
+
+    fn renew_in(&self, mut locked: Locked<'_, K, V>, node: &Node<K, V>, puts_off: bool) {
+        let (idle, now) = (self.settings.idle, locked.context.now);
         let is_it = |candidate| std::ptr::eq(locked.node(candidate), node);
         let Some(Slot { place, .. }) = locked.buckets().find(node.hash(), is_it) else { return };
         if self.settings.exact {
@@ -139,7 +144,7 @@ impl<K, V> Stripe<K, V> {
         if puts_off && !is_final(deadline) {
             let limit = locked.writer.limits.as_ref().map_or(0, |limits| limits.get(place));
             // The wheel finds out when it comes to the old deadline.
-            node.set_deadline(idle_deadline(context.now, idle, limit).max(deadline));
+            node.set_deadline(idle_deadline(now, idle, limit).max(deadline));
         }
     }
 

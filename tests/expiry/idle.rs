@@ -128,3 +128,27 @@ fn of_both_times_the_earlier_counts() {
     timed.advance(seconds(30));
     assert_eq!(cache.get(&4), None, "for ever, but idle");
 }
+
+/// What the batch of displaced entries weighs that is open, is less than is handed over before the limit is lowered, and more
+/// afterwards: then it is the hit that hands it over.
+#[test]
+fn a_hit_after_the_limit_was_lowered_holds_nothing_up() {
+    const LIMIT: u64 = 512 << 10;
+    let _alone = alone();
+    let clock = ManualClock::new();
+    let builder = Cache::<u32, Vec<u8>>::builder().max_bytes(2 * LIMIT).stripes(1);
+    let cache = builder.time_to_idle(seconds(64)).clock(clock.clone()).build().unwrap();
+    cache.insert(1, vec![0; 1_500]);
+    cache.insert(1, vec![0; 10]);
+    cache.set_max_bytes(LIMIT).unwrap();
+    clock.advance(SECOND);
+    assert!(cache.get(&1).is_some());
+    for round in 0..3 {
+        (0..2_000).for_each(|key| cache.insert(key % 1_000, vec![0; 1_000]));
+        cache.maintain();
+        let stats = cache.stats();
+        assert!(stats.bytes <= LIMIT, "round {round}: {stats:?}");
+        assert_eq!(stats.retired_bytes, 0, "round {round}");
+    }
+    cache.validate();
+}

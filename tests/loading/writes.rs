@@ -1,12 +1,15 @@
 //! What is written to a key while it is loaded wins over the load.
 
 use std::cell::Cell;
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use larder::{Cache, Change, Outcome};
 
-use crate::lab::{Key, Task, block_on, crowd, dawdle, run_all};
+use crate::lab::{Count, Key, Task, block_on, crowd, dawdle, run_all};
 
 #[test]
 fn what_is_written_during_a_load_wins() {
@@ -119,5 +122,75 @@ fn an_entry_of_compute_and_a_load_see_each_other() {
     assert_eq!((outcome, cache.get(&1)), (Outcome::Updated, Some(11)));
     // Nor inside `read`.
     assert_eq!(cache.read(&1, |value| value + cache.get_or_insert_with(2, || 20)), Some(31));
+    cache.validate();
+}
+
+/// A key that comes into the cache while a caller who missed it is about to load it: when it is hashed once more.
+struct Late {
+    hashed: AtomicU32,
+    compared: Arc<Count>,
+}
+
+/// A value of which the first clone takes until another asks for the key.
+struct Found {
+    text: &'static str,
+    is_slow: AtomicBool,
+}
+
+static LATE: OnceLock<Cache<Late, Found>> = OnceLock::new();
+static IS_CLONED: OnceLock<(Count, Arc<Count>)> = OnceLock::new();
+
+impl Late {
+    fn new() -> Self {
+        // Past the one hash at which something happens.
+        Self { hashed: AtomicU32::new(2), compared: Arc::default() }
+    }
+}
+
+impl Hash for Late {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        if self.hashed.fetch_add(1, SeqCst) == 1 {
+            let value = Found { text: "old", is_slow: AtomicBool::new(true) };
+            LATE.get().unwrap().insert(Late::new(), value);
+        }
+        state.write_u32(1);
+    }
+}
+
+impl PartialEq for Late {
+    fn eq(&self, _: &Self) -> bool {
+        self.compared.add();
+        true
+    }
+}
+
+impl Eq for Late {}
+
+impl Clone for Found {
+    fn clone(&self) -> Self {
+        if self.is_slow.swap(false, SeqCst) {
+            let (is_cloned, compared) = IS_CLONED.get().unwrap();
+            is_cloned.add();
+            // Once with the entry that is being cloned, and once more under the lock under which the other joins.
+            compared.wait_for(2);
+        }
+        Self { text: self.text, is_slow: AtomicBool::new(false) }
+    }
+}
+
+#[test]
+fn who_comes_after_a_removal_is_not_given_what_another_caller_found_before() {
+    let cache = LATE.get_or_init(|| Cache::new(100));
+    let key = Late { hashed: AtomicU32::new(0), compared: Arc::default() };
+    let (is_cloned, _) = IS_CLONED.get_or_init(|| (Count::default(), Arc::clone(&key.compared)));
+    let value = |text| Found { text, is_slow: AtomicBool::new(false) };
+    thread::scope(|scope| {
+        let first = scope.spawn(|| cache.get_or_insert_with(key, || value("the first caller's")).text);
+        is_cloned.wait_for(1);
+        assert!(cache.invalidate(&Late::new()));
+        assert_eq!(cache.get_or_insert_with(Late::new(), || value("new")).text, "new");
+        assert_eq!(first.join().unwrap(), "old");
+    });
+    assert_eq!(cache.get(&Late::new()).map(|value| value.text), Some("new"));
     cache.validate();
 }
