@@ -310,26 +310,32 @@ impl<K, V> Core<K, V> {
         self.stripes.iter().any(Stripe::is_held_up)
     }
 
-    /// Leaves this share of the entries in each stripe, if the limit asks for it: readers keep from becoming free what else
-    /// there is.
-    pub(crate) fn shed_share(&self, share: f64) {
-        for (index, stripe) in self.stripes.iter().enumerate() {
-            let entries = stripe.len();
-            let mut left = entries - (entries as f64 * share) as usize;
-            while left != 0 {
-                let evicted = self.shed(index, left.min(AT_ONCE), false, None);
-                left = if evicted == 0 { 0 } else { left - evicted };
+    /// How many entries make this share of those that each stripe has.
+    pub(crate) fn shares(&self, share: f64) -> Vec<usize> {
+        self.stripes.iter().map(|stripe| (stripe.len() as f64 * share) as usize).collect()
+    }
+
+    /// Leaves so many entries in each stripe, if the limit asks for it: readers keep from becoming free what else there is.
+    pub(crate) fn shed_to(&self, left: &[usize]) {
+        for (index, (stripe, &left)) in self.stripes.iter().zip(left).enumerate() {
+            loop {
+                let more = stripe.len().saturating_sub(left);
+                if more == 0 || self.shed(index, more.min(AT_ONCE), false, None) == 0 {
+                    break;
+                }
             }
         }
     }
 
-    /// Evicts from each stripe, as its limit was lowered, the same share of its entries, where much of what they cost is
-    /// nodes: chunk by chunk, since evictions in any other order would give hardly any of that back.
-    pub(crate) fn vacate_share(&self, share: f64) {
-        for (index, stripe) in self.stripes.iter().enumerate().filter(|(_, stripe)| stripe.is_mostly_nodes()) {
-            let most = (stripe.len() as f64 * share) as usize;
-            while self.vacate_chunk(index, stripe.len().saturating_sub(most), false, None) != 0 {}
-            self.compact(index, Slack::Little);
+    /// Leaves so many entries in each stripe, as the limit was lowered to this share of what was in use, where nodes would be
+    /// a large part of what is left: chunk by chunk, since evictions in any other order would give hardly any nodes back, and
+    /// would have to go on until there is nothing else.
+    pub(crate) fn vacate_to(&self, left: &[usize], share: f64) {
+        for (index, (stripe, &left)) in self.stripes.iter().zip(left).enumerate() {
+            if stripe.is_mostly_nodes(share) {
+                while self.vacate_chunk(index, stripe.len().saturating_sub(left), false, None) != 0 {}
+                self.compact(index, Slack::Little);
+            }
         }
     }
 

@@ -324,11 +324,15 @@ impl<K, V, S, F: Form<K, V>> Cache<K, V, S, F> {
         if self.core.budget.free() < 0 && self.core.budget.unit == Unit::Bytes {
             let (used, retired) = self.bytes();
             let share = limit as f64 / (used - retired).max(limit) as f64;
-            if self.core.is_held_up() {
-                // To evict until the budget is in order would be to evict all.
-                return self.core.shed_share(share);
+            let left = self.core.shares(share);
+            if !self.core.is_held_up() {
+                self.core.vacate_to(&left, share);
             }
-            self.core.vacate_share(share);
+            if self.core.is_held_up() {
+                // By what was there before, or by what has gone for this: to evict until the budget is in order would be to
+                // evict all.
+                return self.core.shed_to(&left);
+            }
         }
         // What evictions give back in nodes counts only when it has been freed, so it takes rounds.
         while self.core.budget.free() < 0 {

@@ -191,10 +191,12 @@ impl<K, V> Stripe<K, V> {
         self.writer.lock().limbo.is_long()
     }
 
-    /// Whether nodes, rather than what is behind them, are a large part of what entries cost here.
-    pub(crate) fn is_mostly_nodes(&self) -> bool {
+    /// Whether nodes, rather than what is behind them, are a large part of what entries cost here, or would be when this share
+    /// of the entries is left and all nodes.
+    pub(crate) fn is_mostly_nodes(&self, share: f64) -> bool {
         let writer = self.writer.lock();
-        writer.queues.len() as u64 * Self::PLACE_BYTES * 4 > writer.weight
+        let nodes = writer.places.total() as u64 * Self::PLACE_BYTES;
+        nodes as f64 * 4.0 > writer.weight as f64 * share
     }
 
     /// What has happened here, and how many entries there are.

@@ -459,6 +459,23 @@ fn a_lower_limit_gives_memory_back() {
     });
 }
 
+/// Also where the nodes that there are take more than the new limit, or nearly as much.
+#[test]
+fn a_much_lower_limit_is_used() {
+    alone(|| {
+        for (policy, size) in POLICIES.into_iter().flat_map(|policy| [350, 600, 700].map(|size| (policy, size))) {
+            for part in [2, 4, 6, 8, 10, 16] {
+                let cache = cache_of(16 << 20, policy);
+                (0..(16 << 20) / size).for_each(|key| cache.insert(key, bytes(size)));
+                cache.set_max_bytes((16 << 20) / part).unwrap();
+                let (used, max_bytes) = (cache.used_bytes(), (16 << 20) / part);
+                let case = (policy, size, part);
+                assert!((max_bytes / 10 * 8..=max_bytes).contains(&used), "{case:?}: {used} bytes of {max_bytes}");
+            }
+        }
+    });
+}
+
 #[test]
 fn a_higher_limit_is_used() {
     alone(|| {
