@@ -552,6 +552,35 @@ fn drops_that_panic_when_the_cache_is_dropped() {
     }
 }
 
+/// All of them, not only the first: what a call drops after a panic may panic as well.
+#[test]
+fn all_that_one_call_drops_may_panic() {
+    /// Panics when it is dropped, and is counted then.
+    struct Blows<'a>(&'a AtomicI64);
+
+    impl Drop for Blows<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Relaxed);
+            blow(Moment::Drop);
+        }
+    }
+
+    let _one = one_at_a_time();
+    let dropped: &'static AtomicI64 = Box::leak(Box::default());
+    let cache: Cache<u64, Blows> =
+        Cache::builder().max_entries(1_000).on_removal(|_, _, _| blow(Moment::Listen)).build().unwrap();
+    (0..300).for_each(|key| cache.insert(key, Blows(dropped)));
+    for key in 0..100 {
+        assert!(catch_unwind(AssertUnwindSafe(|| cache.invalidate(&key))).is_err(), "the listener panics");
+    }
+    let panics = (0..1_000).take_while(|_| catch_unwind(AssertUnwindSafe(|| cache.maintain())).is_err()).count();
+    assert!(panics < 100, "{panics} calls panicked, for 100 values");
+    assert_eq!((dropped.load(Relaxed), cache.len()), (100, 200));
+    cache.validate();
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(cache))).is_err());
+    assert_eq!(dropped.load(Relaxed), 300);
+}
+
 /// Threads that panic at random moments beside each other, or do something else there.
 #[test]
 fn panics_in_many_threads_at_once() {

@@ -2,6 +2,9 @@
 //!
 //! Knows what was displaced. Does little itself: [`crate::operation`] sees to it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::thread::panicking;
+
 use smallvec::SmallVec;
 
 use super::supply::Supply;
@@ -28,12 +31,14 @@ pub enum RemovalCause {
 pub(crate) struct Aftermath<K, V> {
     /// What was displaced and why, where anybody wants to know: still readable under the pin of the write.
     pub(crate) displaced: SmallVec<[(u32, RemovalCause); 4]>,
-    /// Keys and values that are nobody's any more, to be dropped.
-    pub(crate) garbage: SmallVec<[(K, V); 4]>,
+    pub(crate) garbage: Garbage<K, V>,
     /// Where the entry is that was put in: it is not to make room for itself.
     pub(crate) written: Option<u32>,
     rare: Option<Box<Rare<K, V>>>,
 }
+
+/// Keys and values that are nobody's any more, to be dropped. One that panics does not keep the others from being dropped.
+pub(crate) struct Garbage<K, V>(SmallVec<[(K, V); 4]>);
 
 /// What few writes leave.
 pub(crate) struct Rare<K, V> {
@@ -54,7 +59,7 @@ pub(crate) struct Rare<K, V> {
 impl<K, V> Aftermath<K, V> {
     #[inline]
     pub(crate) fn new() -> Self {
-        Self { displaced: SmallVec::new(), garbage: SmallVec::new(), written: None, rare: None }
+        Self { displaced: SmallVec::new(), garbage: Garbage(SmallVec::new()), written: None, rare: None }
     }
 
     /// What few writes leave, to be added to.
@@ -91,5 +96,54 @@ impl<K, V> Aftermath<K, V> {
 impl<K, V> Drop for Rare<K, V> {
     fn drop(&mut self) {
         debug_assert!(self.handed_over.is_empty(), "batches for which nobody waits");
+    }
+}
+
+impl<K, V> Garbage<K, V> {
+    #[inline(always)]
+    pub(crate) fn add(&mut self, entry: (K, V)) {
+        self.0.push(entry);
+    }
+}
+
+impl<K, V> Drop for Garbage<K, V> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.0.is_empty() {
+            drop_garbage(&mut self.0);
+        }
+    }
+}
+
+fn drop_garbage<K, V>(garbage: &mut SmallVec<[(K, V); 4]>) {
+    /// Drops what is left when one of them has panicked. To catch a panic of each would cost where none does.
+    struct Rest<'a, K, V>(&'a mut SmallVec<[(K, V); 4]>);
+
+    impl<K, V> Drop for Rest<'_, K, V> {
+        fn drop(&mut self) {
+            drop_each(self.0.drain(..));
+        }
+    }
+
+    let rest = Rest(garbage);
+    if !panicking() {
+        while let Some(entry) = rest.0.pop() {
+            drop(entry);
+        }
+    }
+}
+
+/// Drops keys and values. One that panics does not keep the others from being dropped; the first panic goes on afterwards,
+/// unless another is under way.
+pub(super) fn drop_each<K, V>(entries: impl Iterator<Item = (K, V)>) {
+    let mut panic = None;
+    for (key, value) in entries {
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(key)));
+        panic = panic.or(dropped.err());
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(value)));
+        panic = panic.or(dropped.err());
+    }
+    if let Some(panic) = panic.filter(|_| !panicking()) {
+        resume_unwind(panic);
     }
 }

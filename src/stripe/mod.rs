@@ -63,6 +63,7 @@ mod writes;
 use crossbeam_utils::CachePadded;
 use smallvec::SmallVec;
 
+use self::aftermath::drop_each;
 pub(crate) use self::aftermath::{Aftermath, RemovalCause};
 pub(crate) use self::index::Hash;
 pub(crate) use self::queues::Slack;
@@ -571,7 +572,7 @@ impl<'a, K, V> Locked<'a, K, V> {
         // unlinked has left, and none of them holds it.
         let entry = unsafe { self.stripe.slab.take(place) };
         if std::mem::needs_drop::<(K, V)>() {
-            self.aftermath.garbage.push(entry);
+            self.aftermath.garbage.add(entry);
         } else {
             std::mem::forget(entry);
         }
@@ -592,19 +593,11 @@ impl<K, V> Drop for Stripe<K, V> {
     fn drop(&mut self) {
         let writer = self.writer.get_mut();
         let (retired, tables) = writer.limbo.take_all();
-        let mut panic = None;
-        for place in writer.queues.places().chain(retired) {
-            // SAFETY: filled, and nobody else has access: `&mut self`, and guards borrow the cache.
-            let entry = unsafe { self.slab.take(place) };
-            let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(entry)));
-            panic = panic.or(dropped.err());
-        }
         for table in tables {
-            // SAFETY: as above.
+            // SAFETY: nobody else has access: `&mut self`, and guards borrow the cache.
             drop(unsafe { table.reclaim() });
         }
-        if let Some(panic) = panic.filter(|_| !std::thread::panicking()) {
-            std::panic::resume_unwind(panic);
-        }
+        // SAFETY: filled, and as above.
+        drop_each(writer.queues.places().chain(retired).map(|place| unsafe { self.slab.take(place) }));
     }
 }
