@@ -194,7 +194,7 @@ impl<K, V, S, F: Form<K, V>> Drop for Leader<'_, K, V, S, F> {
             let mut aftermath = Aftermath::new();
             let mut operation = Operation::new(&self.cache.core, self.at.stripe, &mut aftermath);
             let stripe = &self.cache.core.stripes[self.at.stripe];
-            operation.run(|context, aftermath| stripe.end_load(context, ticket, aftermath));
+            operation.run(|context, aftermath| stripe.end_load(context, self.at.hash, ticket, aftermath));
         }
     }
 }

@@ -49,6 +49,7 @@ mod free;
 mod ghosts;
 mod index;
 mod limbo;
+mod loads;
 #[cfg(all(test, loom))]
 mod loom;
 mod processor;

@@ -13,6 +13,7 @@ use super::aftermath::{Aftermath, RemovalCause};
 use super::column::{CHUNK_BITS, Column};
 use super::index::{Hash, Slot, Table};
 use super::limbo::{HandedOver, Limbo};
+use super::loads::Loads;
 use super::queues::{Queues, SEARCH};
 use super::slab::{NewNode, Node, Places};
 use super::supply::{Columns, Need};
@@ -148,9 +149,7 @@ pub(crate) struct Writer<K, V> {
     pub(super) limbo: Limbo,
     pub(super) places: Places<K, V>,
     pub(super) other_counts: OtherCounts,
-    /// Loads under way for keys that were absent, or due, when they began; a write to such a key ends one.
-    pub(super) loads: Vec<(Hash, u64)>,
-    pub(super) next_load: u64,
+    pub(super) loads: Loads,
     pub(super) weights: Weights,
     pub(super) wheel: Wheel,
     /// The deadlines that no hit may put off, where hits do.
@@ -197,8 +196,7 @@ impl<K, V> Writer<K, V> {
             charged: 0,
             counts: Counts::default(),
             other_counts: OtherCounts::default(),
-            loads: Vec::new(),
-            next_load: 0,
+            loads: Loads::new(),
             columns,
             pace: None,
             dense_until: 0,
@@ -216,15 +214,6 @@ impl<K, V> Writer<K, V> {
             + self.weights.column.as_ref().map_or(0, Column::allocated_bytes)
             + self.limits.as_ref().map_or(0, Column::allocated_bytes)
             + self.wheel.allocated_bytes()
-    }
-
-    /// A write to a key ends the loads of it; those of other keys with the same hash with it, which
-    /// costs them no more than that their result is not stored.
-    #[inline]
-    pub(super) fn end_loads(&mut self, hash: Hash) {
-        if !self.loads.is_empty() {
-            self.loads.retain(|load| load.0 != hash);
-        }
     }
 }
 

@@ -31,7 +31,7 @@ impl<K, V> Stripe<K, V> {
         let as_expected = match expect {
             Expect::Anything => true,
             Expect::Absent => old.is_none_or(|(_, expired)| expired),
-            Expect::Load(load) => locked.writer.loads.contains(&(hash, load)),
+            Expect::Load(load) => locked.writer.loads.contains(hash, load),
             Expect::Place(_) => old.is_some(),
         };
         if !as_expected {
@@ -42,7 +42,7 @@ impl<K, V> Stripe<K, V> {
             locked.keep_time(new, keep);
         }
         locked.make_ready(new.deadline != 0, keep)?;
-        locked.writer.end_loads(hash);
+        locked.writer.loads.end_of(hash);
         let new = entry.take().expect("looked at above");
         // Nothing below runs the user's code, so nothing can stop between the steps. Making ready may
         // have expired the old entry.
@@ -69,11 +69,11 @@ impl<K, V> Stripe<K, V> {
         aftermath: &mut Aftermath<K, V>,
     ) -> Option<(u32, bool)> {
         let mut locked = self.lock(context, aftermath);
-        if matches!(expect, Expect::Load(load) if !locked.writer.loads.contains(&(hash, load))) {
+        if matches!(expect, Expect::Load(load) if !locked.writer.loads.contains(hash, load)) {
             return None;
         }
         let found = locked.find(hash, is_key, expect);
-        locked.writer.end_loads(hash);
+        locked.writer.loads.end_of(hash);
         locked.drain(UPKEEP);
         let slot = found?;
         let node = locked.node(slot.place);
@@ -165,30 +165,27 @@ impl<K, V> Stripe<K, V> {
             }
             locked.table().set_due(slot, locked.next_due());
         }
-        let load = locked.writer.next_load;
-        locked.writer.next_load += 1;
-        locked.writer.loads.push((hash, load));
-        Some(load)
+        Some(locked.writer.loads.begin(hash))
     }
 
     /// Whether nothing was written to the key since this load began.
     pub(crate) fn is_loading(&self, hash: Hash, load: u64) -> bool {
-        self.writer.lock().loads.contains(&(hash, load))
+        self.writer.lock().loads.contains(hash, load)
     }
 
     /// Forgets a load that ended without a result.
-    pub(crate) fn end_load(&self, context: Context<'_>, load: u64, aftermath: &mut Aftermath<K, V>) {
+    pub(crate) fn end_load(&self, context: Context<'_>, hash: Hash, load: u64, aftermath: &mut Aftermath<K, V>) {
         let mut locked = self.lock(context, aftermath);
-        locked.writer.loads.retain(|&(_, other)| other != load);
+        locked.writer.loads.end(hash, load);
     }
 
     /// Forgets the loads of a key: their results are not stored.
     pub(crate) fn end_loads(&self, hash: Hash) {
-        self.writer.lock().end_loads(hash);
+        self.writer.lock().loads.end_of(hash);
     }
 
     /// Forgets all loads: their results are not stored.
     pub(crate) fn end_all_loads(&self, context: Context<'_>, aftermath: &mut Aftermath<K, V>) {
-        self.lock(context, aftermath).writer.loads.clear();
+        self.lock(context, aftermath).writer.loads.end_all();
     }
 }
