@@ -38,7 +38,7 @@ const EXACT_LRU: usize = 64;
 /// Memory is laid out at once for so many entries at most, unless `initial_entries` says more.
 const LAID_OUT_AT_ONCE: usize = 1 << 20;
 
-/// What an entry is taken to weigh where only bytes are known, to choose the number of stripes.
+/// What an entry is taken to weigh where only bytes are known, to choose the number of stripes, if its node takes no more.
 const TYPICAL_WEIGHT: u64 = 256;
 
 /// The state of a [`Builder`] without a weigher: keys and values have to be [`Weigh`].
@@ -422,7 +422,8 @@ impl<K, V, S, W, F> Builder<K, V, S, W, F> {
         self
     }
 
-    /// Lays out memory for so many entries at once, so that tables need not grow on the way.
+    /// Lays out memory for so many entries at once, so that tables need not grow on the way; where `max_bytes` is set, for no
+    /// more than can fit.
     pub fn initial_entries(mut self, initial_entries: usize) -> Self {
         self.common.initial_entries = Some(initial_entries);
         self
@@ -456,7 +457,8 @@ where
             return Err(BuildError::WeigherWithoutBytes);
         }
         let (unit, limit) = common.limit()?;
-        let stripes = common.stripes(unit, limit)?;
+        let place = Stripe::<K, F::Stored>::PLACE_BYTES;
+        let stripes = common.stripes(unit, limit, place)?;
         common.check_entries(unit, limit, stripes)?;
         let time_to_live = period(common.time_to_live, BuildError::ZeroTimeToLive)?;
         let time_to_idle = period(common.time_to_idle, BuildError::ZeroTimeToIdle)?;
@@ -466,11 +468,11 @@ where
             policy: common.policy,
             exact: common.policy == Policy::Lru && unit == Unit::Entries && limit <= EXACT_LRU as u64 && stripes == 1,
             unit,
-            entries: common.laid_out(unit, limit, stripes),
+            entries: common.laid_out(unit, limit, stripes, place),
             timed: time_to_live != 0 || time_to_idle != 0,
             idle: time_to_idle,
             refresh: refresh_after,
-            batch: batch(unit, limit, stripes),
+            batch: batch(unit, limit, stripes, place),
             tell: common.listener.is_some(),
             counts_hits: common.record_stats,
         };
@@ -515,16 +517,22 @@ impl<K, V> Common<K, V> {
         }
     }
 
-    fn stripes(&self, unit: Unit, limit: u64) -> Result<usize, BuildError> {
+    /// How many of the initial entries a cache of so many bytes can hold at the most, each in a node of `place` bytes.
+    fn initial_within(&self, limit: u64, place: u64) -> Option<usize> {
+        let most = usize::try_from(limit / place).unwrap_or(usize::MAX);
+        self.initial_entries.map(|entries| entries.min(most))
+    }
+
+    fn stripes(&self, unit: Unit, limit: u64, place: u64) -> Result<usize, BuildError> {
         if let Some(given) = self.stripes {
             return match given {
                 1..=MAX_STRIPES => Ok(given.next_power_of_two()),
                 _ => Err(BuildError::Stripes { given, max: MAX_STRIPES }),
             };
         }
-        let expected = match (unit, self.initial_entries) {
+        let expected = match (unit, self.initial_within(limit, place)) {
             (Unit::Bytes, Some(entries)) => entries as u64,
-            (Unit::Bytes, None) => limit / TYPICAL_WEIGHT,
+            (Unit::Bytes, None) => limit / TYPICAL_WEIGHT.max(place),
             (Unit::Entries, _) => limit,
         };
         let cores = available_parallelism().map_or(4, usize::from);
@@ -550,11 +558,14 @@ impl<K, V> Common<K, V> {
 
     /// For how many entries a stripe is laid out. Stripes get unequal shares: four standard deviations are
     /// added, so that hardly any has to grow.
-    fn laid_out(&self, unit: Unit, limit: u64, stripes: usize) -> usize {
-        let entries = match (self.initial_entries, unit) {
-            (Some(entries), _) => entries,
-            (None, Unit::Entries) => limit.min(LAID_OUT_AT_ONCE as u64) as usize,
-            (None, Unit::Bytes) => return 0,
+    fn laid_out(&self, unit: Unit, limit: u64, stripes: usize, place: u64) -> usize {
+        let entries = match (unit, self.initial_entries) {
+            (Unit::Entries, Some(entries)) => entries,
+            (Unit::Entries, None) => limit.min(LAID_OUT_AT_ONCE as u64) as usize,
+            (Unit::Bytes, _) => match self.initial_within(limit, place) {
+                Some(entries) => entries,
+                None => return 0,
+            },
         };
         let share = entries.div_ceil(stripes);
         if stripes == 1 { share + 1 } else { share + 4 * share.isqrt() + 1 }
@@ -587,10 +598,10 @@ fn stripes_for(expected: u64, cores: usize) -> usize {
 }
 
 /// How many retired entries a stripe may leave unfinished: few where it has few.
-fn batch(unit: Unit, limit: u64, stripes: usize) -> usize {
+fn batch(unit: Unit, limit: u64, stripes: usize, place: u64) -> usize {
     let share = match unit {
         Unit::Entries => limit / stripes as u64,
-        Unit::Bytes => limit / stripes as u64 / TYPICAL_WEIGHT,
+        Unit::Bytes => limit / stripes as u64 / TYPICAL_WEIGHT.max(place),
     };
     (share / 16).clamp(1, 64) as usize
 }

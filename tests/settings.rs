@@ -90,3 +90,37 @@ fn new_takes_any_number() {
     cache.insert_many([(1, 1), (2, 2)]);
     assert_eq!(cache.len(), 2);
 }
+
+/// Values that lie in their nodes, of which a stripe has a few at the least.
+#[test]
+fn large_values_in_their_nodes_get_fewer_stripes_and_the_bound_of_the_error_is_enough() {
+    fn build<const N: usize>(max_bytes: u64) -> Result<Cache<u32, [u8; N]>, BuildError> {
+        Cache::builder().max_bytes(max_bytes).build()
+    }
+
+    fn is_enough<const N: usize>(max_bytes: u64) {
+        let cache = match build::<N>(max_bytes) {
+            Err(BuildError::TooFewBytes { min, .. }) => build::<N>(min),
+            built => built,
+        };
+        let cache = cache.unwrap_or_else(|error| panic!("{N} in {max_bytes}: {error}"));
+        cache.validate();
+    }
+
+    for max_bytes in [1 << 20, 2 << 20, 8 << 20, 64 << 20, 1 << 30] {
+        is_enough::<4_096>(max_bytes);
+        is_enough::<16_384>(max_bytes);
+        is_enough::<65_536>(max_bytes);
+        is_enough::<262_144>(max_bytes);
+    }
+    assert!(build::<16_384>(1 << 20).is_ok());
+}
+
+#[test]
+fn more_initial_entries_than_can_fit_cost_no_more_than_what_can() {
+    let cache: Cache<u32, u32> = Cache::builder().max_bytes(1 << 20).initial_entries(100_000_000).build().unwrap();
+    assert!(cache.used_bytes() <= (1 << 20) / 2, "{} bytes", cache.used_bytes());
+    (0..100_000).for_each(|key| cache.insert(key, key));
+    assert!((900 << 10..=1 << 20).contains(&cache.used_bytes()), "{} bytes", cache.used_bytes());
+    cache.validate();
+}
