@@ -372,7 +372,7 @@ impl<K, V, S, W, F> Builder<K, V, S, W, F> {
     /// It is called by the thread whose call displaced the entry, before that call returns, and
     /// under no lock: it may use the cache. If it panics, the other entries that the call displaced are
     /// still told, then the panic goes on in the caller. Entries that are left when the cache is dropped
-    /// are not told.
+    /// are not told. As while [`read`](Cache::read) runs, nothing that is displaced is dropped while it runs.
     ///
     /// # Examples
     ///

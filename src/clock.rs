@@ -7,8 +7,9 @@
 //! The system's monotonic clock costs some 25 ns to read, and more than that in what the processor can't do meanwhile:
 //! the reading waits for all that came before it. That made a look-up of an entry with a deadline five times as slow
 //! as one without. Linux has a coarse clock beside it, which is the same clock as of the last tick: a few ns to read, and
-//! behind by no more than a tick. Most entries are farther than that from their deadline, and then the coarse
-//! reading is enough to say that they live ([`Time::is_surely_before`]); only for the others is the exact one taken.
+//! behind by no more than a tick, or a few where the machine is a virtual one and stopped at times. Most entries are much
+//! farther than that from their deadline, and then the coarse reading is enough to say that they live
+//! ([`Time::is_surely_before`]); only for the others, within a second of it, is the exact one taken.
 
 #[cfg(target_os = "linux")]
 use rustix::time::{ClockId, clock_gettime};
@@ -84,9 +85,10 @@ impl Clock for ManualClock {
     }
 }
 
-/// By how much the coarse clock is behind at most: two ticks of the slowest common kernel.
+/// By how much the coarse clock is taken to be behind at most. That is a tick, as long as the processor runs which counts
+/// them: a virtual one is stopped at times, while others go on. (On a busy virtual machine it was 13 ms at the most.)
 #[cfg(target_os = "linux")]
-const COARSE_LAG: u64 = 20_000_000;
+const COARSE_LAG: u64 = 1_000_000_000;
 
 /// The time of one cache, in nanoseconds. Never 0, which stands for "no deadline", and never the
 /// last number, so that a deadline can lie beyond any time.
@@ -110,7 +112,7 @@ impl Time {
         time.min(u64::MAX - 2) + 1
     }
 
-    /// The time, or one up to two ticks before it where that costs less to read.
+    /// The time, or one up to a few ticks before it where that costs less to read.
     #[cfg(feature = "server")]
     #[inline]
     pub(crate) fn rough(&self) -> u64 {

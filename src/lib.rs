@@ -15,13 +15,13 @@
 //!
 //! # What it guarantees
 //!
-//! * **A hit takes no lock** and writes nothing that threads share, but the entry's mark when that changes (a cache of at
-//!   most 64 entries, which keeps the exact order of use, time to idle, and reloads that take longer than
+//! * **A hit takes no lock** and writes nothing that threads share, but the entry's mark when that changes (a cache that was
+//!   built for at most 64 entries, which keeps the exact order of use, time to idle, and reloads that take longer than
 //!   [`refresh_after`](Builder::refresh_after) are the exceptions). A reader never waits for a writer, and never sees a
 //!   value that is half written or dropped.
 //! * **`max_bytes` means bytes:** keys and values with what they hold on the heap ([`Weigh`]), the nodes they lie in, tables
 //!   and queues, and what has been displaced and waits for its last readers. When an insert has returned and no reader is
-//!   inside a call, no more is in use.
+//!   inside a call, no more is in use, but for what a [`Ref`] keeps alive ([`Stats::retired_bytes`]).
 //! * **What was inserted is there** when the call returns, unless it was too large for the whole cache, which
 //!   [`Cache::try_insert`] says. What was replaced or removed is never returned to a call that starts later. Nothing
 //!   expired is ever returned.

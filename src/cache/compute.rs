@@ -50,7 +50,8 @@ pub enum Outcome {
 
 impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
     /// Removes the entry of a key if `condition` holds for it. The condition runs under no lock and may use the cache;
-    /// if the entry changes meanwhile it is asked again.
+    /// if the entry changes meanwhile it is asked again. As while [`read`](Cache::read) runs, nothing that is displaced is
+    /// dropped meanwhile.
     pub fn remove_if<Q>(&self, key: &Q, mut condition: impl FnMut(&K, &V) -> bool) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -77,7 +78,8 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
     /// To insert if absent, or to replace if present, is a matter of the answer. An entry that is put takes the place
     /// of the present one, key and all; its key has to be equal to `key`.
     ///
-    /// Not a use in itself; what is put is as good as inserted. `touch` and hits do not count as changes.
+    /// Not a use in itself; what is put is as good as inserted. `touch` and hits do not count as changes. As while
+    /// [`read`](Cache::read) runs, nothing that is displaced is dropped while `decide` looks at an entry.
     ///
     /// # Panics
     ///

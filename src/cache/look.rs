@@ -300,7 +300,7 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
 
     /// The value of a key, cloned. A use; takes no lock.
     ///
-    /// (In a cache of at most 64 entries, where the order of use is exact, a hit does take the lock.)
+    /// (In a cache that was built for at most 64 entries, where the order of use is exact, a hit does take the lock.)
     ///
     /// # Examples
     ///
@@ -421,7 +421,7 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
 impl<K: Hash + Eq, V, S: BuildHasher> Cache<K, V, S> {
     /// Calls `read` with the value of a key, without cloning it. A use; takes no lock.
     ///
-    /// Nothing that is displaced anywhere in the cache is dropped while `read` runs: keep it short, or
+    /// Nothing that is displaced in any cache of the program is dropped while `read` runs: keep it short, or
     /// use [`Cache::get_ref`]. It may use the cache.
     ///
     /// # Examples

@@ -38,7 +38,7 @@ use super::index::Hash;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Policy {
-    /// The least recently used goes first: exactly so in a cache of at most 64 entries, and by
+    /// The least recently used goes first: exactly so in a cache that was built for at most 64 entries, and by
     /// second chance above (an entry at the end of the queue is spared once if it was used since).
     #[default]
     Lru,

@@ -138,7 +138,11 @@ impl<K, V> Held<'_, K, V> {
         // Relaxed: the pin, or the guard this one is cloned from, is left later with Release, and
         // that shows it to the drain.
         let before = node.holders.fetch_add(1, Relaxed);
-        assert!(before < u32::MAX / 2, "more than 2^31 guards on one entry at a time");
+        if before >= u32::MAX / 2 {
+            // Taken back, or callers who catch the panic could bring the count to its end.
+            node.holders.fetch_sub(1, Relaxed);
+            panic!("more than 2^31 guards on one entry at a time");
+        }
         Self { node: NonNull::from(node), _slab: PhantomData }
     }
 }
