@@ -65,7 +65,7 @@ pub(crate) struct Run<'c> {
     /// What the listener still has to be told of.
     due: Vec<Told>,
     /// Something has been lent since the last call that could drop what it had displaced.
-    was_lent: bool,
+    pub(crate) was_lent: bool,
 }
 
 impl<'c> Run<'c> {
