@@ -239,6 +239,11 @@ impl Budget {
         shortage != 0 && shortage + self.retired_in_reserve() > self.reserve()
     }
 
+    /// Whether more than the limit is in use where nothing is retired.
+    pub(crate) fn is_beyond_limit(&self, node_bytes: u64) -> bool {
+        self.shortage(node_bytes, 0) > self.reserve()
+    }
+
     /// What has been retired, up to half of the reserve: with more than that the budget is clogged. With it what was not
     /// reported yet, since its batches are open.
     #[inline]

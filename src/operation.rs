@@ -404,7 +404,7 @@ impl<K, V> Core<K, V> {
             self.compact(stripe, Slack::Much);
         }
         // Of what was added beyond the limit while readers stayed, entries use a part by now.
-        if self.budget.unit == Unit::Bytes && self.budget.is_exceeded(Stripe::<K, V>::PLACE_BYTES) && !is_pinned() {
+        if self.budget.unit == Unit::Bytes && self.budget.is_beyond_limit(Stripe::<K, V>::PLACE_BYTES) && !is_pinned() {
             self.give_memory_back(0, None);
         }
         self.drain_while(MUCH_PATIENCE, anything_waits);
