@@ -101,3 +101,55 @@ fn what_is_no_dictionary_is_refused() {
     let both = Zstd::default().with_dictionary(&trained).unwrap().with_dictionary(&other);
     assert!(matches!(both, Err(CodecError::Unsuitable { .. })));
 }
+
+/// Samples of these lengths, in each of which something is repeated.
+fn of_lengths(lengths: &[usize]) -> Vec<Vec<u8>> {
+    lengths.iter().map(|&len| b"some text".iter().copied().cycle().take(len).collect()).collect()
+}
+
+#[test]
+fn short_samples_are_left_out() {
+    let lengths: [&[usize]; 8] = [
+        &[0, 0, 0, 0, 0, 10, 10],
+        &[1, 1, 1, 1, 1, 10, 10],
+        &[2, 2, 2, 1, 1, 10, 10],
+        &[0, 0, 0, 0, 0, 300, 300],
+        &[7; 100],
+        &[0; 1000],
+        &[],
+        &[8, 8, 8, 8, 8, 8],
+    ];
+    for lengths in lengths {
+        let error = ZstdDictionary::train(of_lengths(lengths)).unwrap_err().to_string();
+        let kept: Vec<usize> = lengths.iter().copied().filter(|len| *len >= 8).collect();
+        let (count, bytes, left_out) = (kept.len(), kept.iter().sum::<usize>(), lengths.len() - kept.len());
+        assert!(error.contains(&format!("{count} samples of {bytes} bytes")), "{lengths:?}: {error}");
+        assert!(error.contains(&format!("{left_out} of fewer than 8 left out")), "{lengths:?}: {error}");
+    }
+
+    // What is left is enough, and short samples among the others change nothing.
+    let mut random = Random::new(11);
+    let records: Vec<Vec<u8>> = (0..200).map(|_| user_json(&mut random)).collect();
+    let alone = ZstdDictionary::train(&records).unwrap();
+    let mixed = records.iter().flat_map(|record| [&b""[..], b"1234567", record]);
+    assert_eq!(ZstdDictionary::train(mixed).unwrap().as_bytes(), alone.as_bytes());
+    let after_many: Vec<&[u8]> = [b"".as_slice(); 600].into_iter().chain(records.iter().map(Vec::as_slice)).collect();
+    assert_eq!(ZstdDictionary::train(after_many).unwrap().as_bytes(), alone.as_bytes());
+}
+
+#[test]
+fn samples_of_any_lengths_are_an_error_or_teach_something() {
+    let mut lengths = vec![0; 75];
+    lengths.extend([300; 25]);
+    let _ = ZstdDictionary::train(of_lengths(&lengths));
+    for seed in 0..500 {
+        let random = &mut Random::new(seed);
+        let (count, longest) = (random.below(40), random.below(30) + 1);
+        let samples: Vec<Vec<u8>> =
+            (0..count).map(|_| (0..random.below(longest)).map(|_| b'a' + random.below(3) as u8).collect()).collect();
+        match ZstdDictionary::train_to(&samples, 1024) {
+            Ok(dictionary) => assert!(dictionary.as_bytes().len() <= 1024),
+            Err(error) => assert!(matches!(error, CodecError::Unsuitable { .. }), "{error}"),
+        }
+    }
+}
