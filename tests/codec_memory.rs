@@ -1,8 +1,9 @@
 //! What storing allocates: compressors are made once per thread, and a value takes one allocation, of what is stored for it.
+//! And what reading does where there is no memory.
 //!
 //! Zstandard's state is not seen here, since its library takes memory from C.
 
-#![cfg(any(feature = "deflate", feature = "lz4", feature = "seal", feature = "snappy"))]
+#![cfg(any(feature = "deflate", feature = "lz4", feature = "seal", feature = "snappy", feature = "zstd"))]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -17,6 +18,8 @@ const LARGE: usize = 6 << 10;
 thread_local! {
     /// Allocations of this thread, and the large ones of them.
     static COUNTS: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+    /// This thread gets no more at once.
+    static MOST: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
 struct Counting;
@@ -31,22 +34,35 @@ fn count(size: usize) {
     });
 }
 
-// SAFETY: it hands everything to the system's allocator, and allocates nothing itself.
+fn is_refused(size: usize) -> bool {
+    MOST.try_with(|most| size > most.get()).unwrap_or(false)
+}
+
+// SAFETY: what it does not refuse it hands to the system's allocator, and allocates nothing itself.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
+        if is_refused(layout.size()) {
+            return std::ptr::null_mut();
+        }
         // SAFETY: the caller's promises are the same.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
+        if is_refused(layout.size()) {
+            return std::ptr::null_mut();
+        }
         // SAFETY: the caller's promises are the same.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(size);
+        if is_refused(size) {
+            return std::ptr::null_mut();
+        }
         // SAFETY: the caller's promises are the same.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -140,4 +156,43 @@ fn sealing_allocates_nothing() {
 fn a_chain_reuses_what_is_between() {
     let seal = Seal::xchacha20_poly1305(SealKey::new(1, &[1; 32]));
     check("chain", Arc::new(Chain::new(Snappy).then(seal)), 2_000);
+}
+
+#[test]
+#[cfg(feature = "zstd")]
+fn zstandard_takes_nothing_else_from_here() {
+    check("zstd", Arc::new(Zstd::default()), 2_000);
+}
+
+#[test]
+fn a_value_that_there_is_no_memory_for_is_an_error() {
+    let codecs: Vec<Box<dyn Codec>> = vec![
+        #[cfg(feature = "deflate")]
+        Box::new(Gzip::default()),
+        #[cfg(feature = "deflate")]
+        Box::new(Zlib::default()),
+        #[cfg(feature = "deflate")]
+        Box::new(Deflate::default()),
+        #[cfg(feature = "lz4")]
+        Box::new(Lz4),
+        #[cfg(feature = "snappy")]
+        Box::new(Snappy),
+        #[cfg(feature = "zstd")]
+        Box::new(Zstd::default()),
+    ];
+    let plain: Vec<u8> = (1..=1000).flat_map(value).collect();
+    for codec in codecs {
+        let mut stored = Vec::new();
+        codec.encode(b"key", &plain, &mut stored).unwrap();
+        let mut back = Vec::new();
+        MOST.set(plain.len() - 1);
+        let refused = codec.decode(b"key", &stored, plain.len(), &mut back);
+        MOST.set(usize::MAX);
+        match refused {
+            Err(CodecError::Damaged { reason, .. }) => assert!(reason.contains(&plain.len().to_string()), "{reason}"),
+            other => panic!("{}: {other:?}", codec.name()),
+        }
+        codec.decode(b"key", &stored, plain.len(), &mut back).unwrap();
+        assert!(back == plain, "{}", codec.name());
+    }
 }

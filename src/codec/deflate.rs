@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-use super::{Codec, CodecError, state};
+use super::{Codec, CodecError, make_room, state};
 
 /// The most bytes that a byte of a DEFLATE stream opens to: a match of 258 bytes takes two bits at least.
 const MOST_PER_BYTE: usize = 1032;
@@ -152,7 +152,7 @@ pub(super) fn decompress(
         return Err(CodecError::damaged(codec, format_args!("{} bytes can't open to {most}", stored.len())));
     }
     let start = out.len();
-    out.reserve(most);
+    make_room(codec, most, out)?;
     state::with(
         &DECOMPRESSOR,
         || Decompress::new(false),

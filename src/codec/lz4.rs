@@ -6,7 +6,7 @@ use lz4_flex::block::{
     CompressTable, DecompressError, compress_into_with_table, decompress_into, get_maximum_output_size,
 };
 
-use super::{Codec, CodecError, state};
+use super::{Codec, CodecError, make_room, state};
 
 /// The most bytes that a byte of a block opens to: it adds 255 to a match's length.
 const MOST_PER_BYTE: usize = 255;
@@ -58,6 +58,7 @@ impl Codec for Lz4 {
             return Err(CodecError::damaged("lz4", format_args!("{} bytes can't open to {len}", stored.len())));
         }
         let start = out.len();
+        make_room("lz4", len, out)?;
         out.resize(start + len, 0);
         match decompress(stored, &mut out[start..]) {
             Ok(found) if found == len => Ok(()),

@@ -221,3 +221,11 @@ macro_rules! pointers {
 }
 
 pointers!(Box, Arc);
+
+/// Makes room for the `len` bytes of a value that is to be decoded. The length may be wrong, and what is stored be such that
+/// it could be right: where there is no memory for so much, that is an error and not the end of the program.
+#[cfg(any(feature = "deflate", feature = "lz4", feature = "snappy", feature = "zstd"))]
+fn make_room(codec: &str, len: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    out.try_reserve_exact(len)
+        .map_err(|_| CodecError::damaged(codec, format_args!("there is no memory for the {len} bytes that were noted")))
+}

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::{Codec, CodecError, state};
+use super::{Codec, CodecError, make_room, state};
 
 /// The most bytes that a byte of a Snappy stream opens to: a copy of 64 bytes is written in 3.
 const MOST_PER_BYTE: usize = 22;
@@ -53,6 +53,7 @@ impl Codec for Snappy {
             return Err(CodecError::damaged("snappy", format_args!("{bytes} bytes can't open to {len}")));
         }
         let start = out.len();
+        make_room("snappy", len, out)?;
         out.resize(start + len, 0);
         let written = snap::raw::Decoder::new().decompress(stored, &mut out[start..]).map_err(damaged)?;
         if written != len {

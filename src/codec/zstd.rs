@@ -8,7 +8,7 @@ use zstd::zstd_safe::{
     self, CCtx, CDict, CParameter, DCtx, DDict, compress_bound, get_dict_id_from_frame, get_error_name,
 };
 
-use super::{Codec, CodecError, state};
+use super::{Codec, CodecError, make_room, state};
 
 /// The most bytes that a byte of a frame opens to: a block of 128 KiB of one byte takes 4.
 const MOST_PER_BYTE: usize = 32 << 10;
@@ -132,10 +132,15 @@ impl Codec for Zstd {
         if len / MOST_PER_BYTE > stored.len() {
             return Err(CodecError::damaged("zstd", format_args!("{} bytes can't open to {len}", stored.len())));
         }
-        if let Ok(Some(noted)) = zstd_safe::get_frame_content_size(stored) {
-            if noted > len as u64 {
+        // What `encode` writes always has the value's length in its header: one that differs is not to be reserved. (A frame
+        // that another program wrote piece by piece may have none.)
+        match zstd_safe::get_frame_content_size(stored) {
+            Ok(None) => {}
+            Ok(Some(noted)) if noted == len as u64 => {}
+            Ok(Some(noted)) => {
                 return Err(CodecError::length("zstd", len, usize::try_from(noted).unwrap_or(usize::MAX)));
             }
+            Err(_) => return Err(CodecError::damaged("zstd", "its header can't be read")),
         }
         let dictionary = match get_dict_id_from_frame(stored) {
             Some(id) => Some(self.find(id.get()).ok_or_else(|| {
@@ -144,6 +149,7 @@ impl Codec for Zstd {
             None => None,
         };
         let start = out.len();
+        make_room("zstd", len, out)?;
         out.resize(start + len, 0);
         let value = &mut out[start..];
         let found = state::with(&DECOMPRESSOR, DCtx::create, |context| match dictionary {

@@ -118,6 +118,36 @@ fn lengths_that_lie_are_errors() {
 }
 
 #[test]
+#[cfg(feature = "zstd")]
+fn nothing_is_reserved_for_a_length_that_zstd_did_not_note() {
+    let random = &mut Random::new(3);
+    let plain: Vec<u8> = (0..300).flat_map(|_| values::user_json(random)).collect();
+    let dictionary = Zstd::default().with_dictionary(&crate::dictionaries::first()).unwrap();
+    for codec in [Zstd::default(), Zstd::new(19).unwrap(), dictionary] {
+        let mut stored = Vec::new();
+        codec.encode(KEY, &plain, &mut stored).unwrap();
+        let lies = [plain.len() - 1, plain.len() + 1, 64 << 20];
+        // The last is what so many bytes could open to, and would be believed if the header were not.
+        assert!(stored.len() > (64 << 20) / (32 << 10));
+        for lie in lies {
+            let mut out = Vec::new();
+            let error = codec.decode(KEY, &stored, lie, &mut out).unwrap_err();
+            assert_eq!(error, CodecError::length("zstd", lie, plain.len()));
+            assert_eq!(out.capacity(), 0, "{lie} bytes noted");
+        }
+        for at in 0..4 {
+            let mut changed = stored.clone();
+            changed[at] ^= 0x10;
+            for len in [plain.len(), 64 << 20] {
+                let mut out = Vec::new();
+                codec.decode(KEY, &changed, len, &mut out).unwrap_err();
+                assert_eq!(out.capacity(), 0, "{len} bytes noted, byte {at} changed");
+            }
+        }
+    }
+}
+
+#[test]
 fn stored_forms_that_are_damaged_are_errors() {
     let random = &mut Random::new(7);
     for (subject, plain, _) in stored_by_all() {
