@@ -9,29 +9,36 @@ use crossbeam_utils::CachePadded;
 /// Lines to count on, each for a sixteenth of the threads.
 pub(super) const LINES: usize = 16;
 /// Of calls with small values one in so many is timed: asking the clock twice takes longer than some of them.
-const TIMED_ONE_IN: u64 = 16;
+const TIMED_ONE_IN: u64 = 1 << TIMED_BITS;
+const TIMED_BITS: u32 = 4;
 /// Of calls with values of so many bytes or more, each is timed.
 const ALWAYS_TIMED: usize = 16 << 10;
 
-/// What has been stored by codecs, and read: a snapshot.
+/// What has been packed by codecs, and opened: a snapshot.
+///
+/// A value counts when it is packed, before it is known whether it gets into the cache: also one that is too large for it,
+/// one that a `compute` packs anew since the entry has changed meanwhile, and one that was loaded while another was inserted.
+/// One that can't be packed, by a codec that must not be left out, does not count here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PackCounts {
-    /// Bytes of all values that were stored.
+    /// Bytes of all values that were packed.
     pub bytes_before: u64,
-    /// Bytes of what was stored for them.
+    /// Bytes of what they were packed to.
     pub bytes_after: u64,
-    /// Values that were stored encoded.
+    /// Values that were encoded.
     pub encoded: u64,
-    /// Values stored as they are because they are small.
+    /// Values left as they are because they are small.
     pub raw_small: u64,
-    /// Values stored as they are because they would not have shrunk by an eighth.
+    /// Values left as they are because they would not have shrunk by an eighth.
     pub raw_unshrunk: u64,
-    /// Values stored as they are because the codec failed.
+    /// Values left as they are because the codec failed.
     pub raw_failed: u64,
-    /// Time spent encoding, by all threads together. Estimated: of values below 16 KiB one in 16 is timed.
+    /// Time spent encoding, by all threads together. An estimate from some of the calls: those with values from 16 KiB on,
+    /// and one in 16 of the others, chosen as if at random and counted sixteenfold. Of few calls, or of some that differ
+    /// much, it tells little.
     pub encode_time: Duration,
-    /// Time spent decoding, likewise.
+    /// Time spent decoding, by all threads together. An estimate, likewise.
     pub decode_time: Duration,
 }
 
@@ -100,6 +107,24 @@ pub(super) fn thread_line() -> usize {
     LINE.try_with(|line| *line).unwrap_or(0)
 }
 
+/// Whether a line's call with this number, the first being 0, is one that is timed.
+///
+/// Not every sixteenth: callers have periods of their own, such as a small value and a large one in turn, and would have
+/// always the same of them timed. What is timed depends on the number's hash, which has no period that a caller could
+/// meet. Of the first two calls the second is timed: the first makes the codec's state.
+fn is_timed(number: u64) -> bool {
+    const fn hash(number: u64) -> u64 {
+        // A product's upper bits depend on all bits of the number, but evenly spaced numbers give evenly spaced products;
+        // folded and multiplied again they don't. (The constant is 2^64 by the golden ratio.)
+        const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
+        let product = number.wrapping_mul(FACTOR);
+        (product ^ (product >> 32)).wrapping_mul(FACTOR) >> (u64::BITS - TIMED_BITS)
+    }
+    const TIMED: u64 = hash(1);
+    const { assert!(hash(0) != TIMED) };
+    hash(number) == TIMED
+}
+
 impl Counts {
     pub(super) fn new() -> Self {
         Self { lines: (0..LINES).map(|_| CachePadded::default()).collect() }
@@ -130,8 +155,7 @@ impl Counts {
             // Two threads on one line may count one call for two; then a little more is timed.
             let before = calls.load(Relaxed);
             calls.store(before.wrapping_add(1), Relaxed);
-            // Not the first, which makes the codec's state.
-            if before % TIMED_ONE_IN != TIMED_ONE_IN / 2 {
+            if !is_timed(before) {
                 return call();
             }
             TIMED_ONE_IN
@@ -160,5 +184,36 @@ impl Counts {
 
     fn line(&self) -> &Line {
         &self.lines[thread_line()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_first_two_calls_the_second_is_timed() {
+        assert_eq!([is_timed(0), is_timed(1)], [false, true]);
+    }
+
+    #[test]
+    fn one_call_in_16_is_timed_whatever_its_place_in_a_period() {
+        const CALLS: u64 = 1 << 20;
+        // Of Fibonacci's numbers too, on which a product with the golden ratio nearly repeats.
+        for period in (1..=64).chain([89, 100, 128, 144, 233, 256]) {
+            for place in 0..period {
+                let calls = (place..CALLS).step_by(period as usize);
+                let of_all = calls.clone().count() as f64 / TIMED_ONE_IN as f64;
+                let timed = calls.filter(|&number| is_timed(number)).count() as f64;
+                assert!((timed - of_all).abs() < 5.0 * of_all.sqrt(), "{timed} of {of_all} at {place} of {period}");
+            }
+        }
+    }
+
+    #[test]
+    fn none_waits_long_to_be_timed() {
+        let timed: Vec<u64> = (0..1 << 20).filter(|&number| is_timed(number)).collect();
+        let longest = timed.windows(2).map(|pair| pair[1] - pair[0]).max();
+        assert!(longest < Some(300), "{longest:?}");
     }
 }

@@ -81,6 +81,23 @@ fn time_is_counted_in_both_directions() {
 }
 
 #[test]
+fn of_small_values_some_are_timed() {
+    for (name, codec) in codecs() {
+        for (calls, len) in [(2, 15_000), (300, 3_000)] {
+            let cache: PackedCache<u64, String> =
+                Cache::builder().max_entries(64).codec(Arc::clone(&codec)).build().unwrap();
+            for number in 0..calls {
+                cache.insert(number, text(number, len));
+                assert_eq!(cache.get(&number), Some(text(number, len)));
+            }
+            let codec = cache.stats().codec;
+            let none = codec.encode_time.is_zero() || codec.decode_time.is_zero();
+            assert!(!none, "{name}, {calls} calls: {codec:?}");
+        }
+    }
+}
+
+#[test]
 fn a_cache_without_a_codec_counts_none_of_that() {
     let cache: Cache<u64, Vec<u8>> = Cache::new(100);
     cache.insert(1, vec![1; 10_000]);
