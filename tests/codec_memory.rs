@@ -1,7 +1,7 @@
 //! What storing allocates: compressors are made once per thread, and a value takes one allocation, of what is stored for it.
 //! And what reading does where there is no memory.
 //!
-//! Zstandard's state is not seen here, since its library takes memory from C.
+//! Zstandard's state is not seen here, since its library takes memory from C: it is counted where it is made.
 
 #![cfg(any(feature = "deflate", feature = "lz4", feature = "seal", feature = "snappy", feature = "zstd"))]
 

@@ -152,7 +152,7 @@ impl Codec for Zstd {
         make_room("zstd", len, out)?;
         out.resize(start + len, 0);
         let value = &mut out[start..];
-        let found = state::with(&DECOMPRESSOR, DCtx::create, |context| match dictionary {
+        let found = state::with(&DECOMPRESSOR, decompressor, |context| match dictionary {
             Some(dictionary) => context.decompress_using_ddict(value, stored, &dictionary.prepared),
             None => context.decompress(value, stored),
         });
@@ -170,6 +170,8 @@ impl Codec for Zstd {
 
 impl Compressor {
     fn new() -> Self {
+        #[cfg(test)]
+        tests::COMPRESSORS.set(tests::COMPRESSORS.get() + 1);
         Self { context: CCtx::create(), level: None }
     }
 
@@ -181,6 +183,12 @@ impl Compressor {
         }
         self.context.compress2(frame, plain)
     }
+}
+
+fn decompressor() -> DCtx<'static> {
+    #[cfg(test)]
+    tests::DECOMPRESSORS.set(tests::DECOMPRESSORS.get() + 1);
+    DCtx::create()
 }
 
 impl ZstdDictionary {
@@ -255,5 +263,42 @@ impl ZstdDictionary {
 impl fmt::Debug for ZstdDictionary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ZstdDictionary").field("id", &self.id).field("bytes", &self.bytes.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The library takes their memory from C, where no allocator of a test sees it.
+    thread_local! {
+        /// Compressors that this thread has made.
+        pub(super) static COMPRESSORS: Cell<usize> = const { Cell::new(0) };
+        /// Decompressors that this thread has made.
+        pub(super) static DECOMPRESSORS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    #[test]
+    fn a_thread_makes_one_compressor_and_one_decompressor() {
+        let samples = (0..2000).map(|number| format!("{{\"id\":{number},\"name\":\"user {number}\"}}"));
+        let dictionary = ZstdDictionary::train_to(samples, 1024).unwrap();
+        let levels = [-1, 1, 3, 9].map(|level| Zstd::new(level).unwrap());
+        let trained = Zstd::default().with_dictionary(&dictionary).unwrap();
+        let codecs: Vec<Zstd> = levels.into_iter().chain([trained]).collect();
+        std::thread::scope(|scope| {
+            let storing = scope.spawn(|| {
+                for number in 0..200 {
+                    let plain = format!("{{\"id\":{number},\"name\":\"another user\"}}").repeat(10).into_bytes();
+                    for codec in &codecs {
+                        let (mut stored, mut back) = (Vec::new(), Vec::new());
+                        codec.encode(b"", &plain, &mut stored).unwrap();
+                        codec.decode(b"", &stored, plain.len(), &mut back).unwrap();
+                        assert_eq!(back, plain);
+                    }
+                }
+                (COMPRESSORS.get(), DECOMPRESSORS.get())
+            });
+            assert_eq!(storing.join().unwrap(), (1, 1));
+        });
     }
 }
