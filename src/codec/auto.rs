@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::counts::{LINES, thread_line};
 use super::packer::shrinks;
-use super::{Codec, CodecError};
+use super::{Before, Codec, CodecError};
 
 /// What a saved KiB is worth unless it is set.
 const WORTH_PER_KIB: Duration = Duration::from_micros(20);
@@ -255,7 +255,9 @@ impl Codec for Auto {
         let Some((tag, codec)) = self.in_use() else { return Ok(()) };
         let start = out.len();
         out.push(tag);
+        let before = Before::of(out);
         codec.encode(key, plain, out)?;
+        before.check(codec, out)?;
         if !shrinks(plain.len(), out.len() - start) {
             out.truncate(start);
         }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::packer::{put_varint, take_varint};
-use super::{Codec, CodecError, state};
+use super::{Before, Codec, CodecError, state};
 
 /// Codecs one after the other, each encoding what the one before it wrote.
 ///
@@ -163,13 +163,16 @@ fn most_between(len: usize) -> usize {
 fn encode_stage(stage: &dyn Codec, key: &[u8], input: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
     let start = out.len();
     put_varint(out, input.len() as u64 + 1);
-    let head = out.len();
+    let (head, before) = (out.len(), Before::of(out));
     let result = stage.encode(key, input, out);
+    let kept = before.check(stage, out);
     let nothing = out.len() <= head && !input.is_empty();
     if stage.must_encode() {
-        result?;
+        result.and(kept)?;
         return if nothing { Err(CodecError::refused(stage.name(), "it wrote nothing")) } else { Ok(()) };
     }
+    // Otherwise what the caller had in the buffer is lost: to leave the stage out would not bring it back.
+    kept?;
     if result.is_err() || nothing || out.len() - head >= input.len() {
         out.truncate(start);
         put_varint(out, 0);

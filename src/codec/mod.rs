@@ -123,8 +123,8 @@ pub trait Codec: Send + Sync {
     /// What the codec is called in errors and figures: `"gzip"`.
     fn name(&self) -> &str;
 
-    /// Appends to `out` what is to be stored for `plain`. `out` may hold bytes already, which are none of the codec's
-    /// business; what it holds after an error does not matter.
+    /// Appends to `out` what is to be stored for `plain`. `out` may hold bytes already, which have to stay: a codec that
+    /// changes them counts as one that failed. What it holds after an error does not matter.
     ///
     /// A codec that appends nothing for a value which is not empty says that the value is best stored as it is.
     ///
@@ -221,6 +221,34 @@ macro_rules! pointers {
 }
 
 pointers!(Box, Arc);
+
+/// The end of what a codec finds in a buffer, to see afterwards that it is still there. A codec that clears the buffer, which
+/// is easily written, would leave its own bytes in the place of a head.
+struct Before {
+    len: usize,
+    /// As many of the last bytes as a head may have, with zeros before them.
+    end: [u8; HEAD_LEN],
+}
+
+/// The most bytes that a head has: two varints, of 32 and of 64 bits.
+const HEAD_LEN: usize = 15;
+
+impl Before {
+    fn of(buffer: &[u8]) -> Self {
+        let mut end = [0; HEAD_LEN];
+        let last = &buffer[buffer.len().saturating_sub(HEAD_LEN)..];
+        end[HEAD_LEN - last.len()..].copy_from_slice(last);
+        Self { len: buffer.len(), end }
+    }
+
+    /// Says that `codec` can't encode if it has changed what was in the buffer.
+    fn check(&self, codec: &dyn Codec, buffer: &[u8]) -> Result<(), CodecError> {
+        match buffer.get(..self.len) {
+            Some(kept) if Self::of(kept).end == self.end => Ok(()),
+            _ => Err(CodecError::refused(codec.name(), "it changed what was in the buffer before")),
+        }
+    }
+}
 
 /// Makes room for the `len` bytes of a value that is to be decoded. The length may be wrong, and what is stored be such that
 /// it could be right: where there is no memory for so much, that is an error and not the end of the program.

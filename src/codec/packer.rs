@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use twox_hash::xxhash3_64;
 
 use super::counts::{Counts, Direction, PackCounts, RawReason};
-use super::{Codec, CodecError, state};
+use super::{Before, Codec, CodecError, state};
 
 /// Values of fewer bytes are stored as they are, unless another minimum is set.
 const MIN_SIZE: usize = 256;
@@ -196,8 +196,9 @@ impl Packer {
         let key = key.as_deref().unwrap_or_default();
         put_varint(buffer, u64::from(*id));
         put_varint(buffer, plain.len() as u64);
-        let head = buffer.len();
+        let (head, before) = (buffer.len(), Before::of(buffer));
         let result = self.counts.timed(Direction::Encode, plain.len(), || codec.encode(key, plain, buffer));
+        let result = result.and_then(|()| before.check(&**codec, buffer));
         let nothing = buffer.len() <= head && !plain.is_empty();
         if *has_sum && result.is_ok() {
             let sum = checksum(buffer);

@@ -2,6 +2,7 @@
 //!
 //! Where values are stored in a cache is tested elsewhere.
 
+mod careless;
 mod damage;
 #[cfg(feature = "zstd")]
 mod dictionaries;
