@@ -283,6 +283,13 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         opened
     }
 
+    /// Takes out an entry that was counted as a hit, and whose stored form makes no sense: it is as good as missing.
+    #[cold]
+    pub(crate) fn remove_used_damaged(&self, held: &Held<'_, K, F::Stored>) {
+        self.core.remove_damaged(self.locate(held.key()).stripe, held);
+        self.core.recount_as_miss();
+    }
+
     /// The value of an entry that was counted as a hit.
     fn value_of(&self, held: &Held<'_, K, F::Stored>) -> Option<V>
     where

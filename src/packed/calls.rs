@@ -45,13 +45,18 @@ impl<K: Hash + Eq + 'static, V: 'static, S: BuildHasher, E: Encoding<V>> Cache<K
 
     /// Lends the value of a key as it is stored, with the name of its format. A use; takes no lock, and opens nothing.
     ///
-    /// Nothing where there is no entry, or where it does not say how it is stored or has another checksum, which
-    /// [`try_get`](Cache::try_get) would report.
+    /// Nothing where there is no entry. Where it does not say how it is stored, by a codec that was forgotten for example, or
+    /// has another checksum, the entry is removed, and the call counts as a miss, as [`try_get`](Cache::try_get) has it.
+    ///
+    /// The checksum is all that is compared. Where the codec's own format has a [check](Codec::is_checked), and none is stored
+    /// beside it (gzip, Zstandard without a dictionary, sealed values), the bytes are lent unchecked: whoever opens them finds
+    /// out. So are values that are stored as they are.
     pub fn get_stored<Q>(&self, key: &Q) -> Option<StoredRef<'_, K>>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        StoredRef::new(self.look_up_held(key)?, &self.form.packer).ok()
+        let lent = StoredRef::new(self.look_up_held(key)?, &self.form.packer);
+        lent.inspect_err(|held| self.remove_used_damaged(held)).ok()
     }
 
     /// As [`insert`](Cache::insert), and says why an entry is not stored.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Packet;
-use crate::codec::{Codec, CodecError, Packer};
+use crate::codec::{Codec, Packer};
 use crate::stripe::Held;
 
 /// A value on loan in its stored form, for a program that would pass it on as it is: to a client that accepts gzip, say.
@@ -22,9 +22,10 @@ pub struct StoredRef<'c, K> {
 }
 
 impl<'c, K> StoredRef<'c, K> {
-    pub(super) fn new(node: Held<'c, K, Packet>, packer: &Packer) -> Result<Self, CodecError> {
+    /// Gives the node back where it does not say how the value is stored, or has another checksum.
+    pub(super) fn new(node: Held<'c, K, Packet>, packer: &Packer) -> Result<Self, Held<'c, K, Packet>> {
         let Packet(packet) = node.value();
-        let stored = packer.inspect(packet)?;
+        let Ok(stored) = packer.inspect(packet) else { return Err(node) };
         let (plain_len, body) = (stored.plain_len(), stored.range());
         let codec = stored.into_codec();
         Ok(Self { node, codec, body, plain_len })

@@ -239,3 +239,23 @@ fn what_a_forgotten_codec_wrote_is_a_miss() {
     assert!(matches!(cache.try_get(&1), Err(CodecError::UnknownCodec { .. })));
     assert_eq!(cache.get(&2), Some(pairs(2, 1000)));
 }
+
+#[test]
+fn what_can_not_be_lent_is_a_miss_and_gone() {
+    let cache = cache(&Arc::default());
+    (1..=5).for_each(|key| cache.insert(key, pairs(1, 1000)));
+    cache.set_codec(Brittle::default());
+    cache.insert(6, pairs(6, 1000));
+    cache.forget_older_codecs();
+    for key in 1..=5 {
+        for _ in 0..5 {
+            assert!(cache.get_stored(&key).is_none());
+        }
+        let stats = cache.stats();
+        assert_eq!((stats.hits, stats.misses, stats.damaged), (0, 5 * key, key));
+        assert_eq!((stats.entries, stats.removals), (6 - key, key));
+    }
+    assert_eq!(cache.get_stored(&6).unwrap().bytes(), pairs(6, 500));
+    assert_eq!((cache.stats().hits, cache.stats().damaged), (1, 5));
+    cache.validate();
+}
