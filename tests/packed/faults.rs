@@ -1,10 +1,10 @@
 //! Codecs that fail, and values that do not open.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Weak};
 
-use larder::codec::CodecError;
+use larder::codec::{Codec, CodecError};
 use larder::{Cache, Change, NotStored, Outcome, PackedCache};
 
 use crate::lab::{Brittle, pairs};
@@ -57,21 +57,65 @@ fn a_walk_and_retain_take_out_what_does_not_open() {
 
 #[test]
 fn only_the_damaged_value_goes_and_not_the_one_that_took_its_place() {
-    let (codec, cache) = damaged();
-    let cache = Arc::new(cache);
-    // The listener is not told of the damaged value; a walk holds all ten when it is replaced.
+    let codec = Arc::new(Brittle::default());
+    let cache: Bytes =
+        Cache::builder().max_bytes(1 << 20).stripes(1).record_stats().codec(Arc::clone(&codec)).build().unwrap();
+    (0..10).for_each(|key| cache.insert(key, pairs(key as u8, 1000)));
+    // A walk holds the values that it has come to, while all of them are replaced. It is those that it opens then.
     let mut walk = cache.iter();
-    codec.is_broken.store(false, SeqCst);
     let first = *walk.next().unwrap().key();
-    (0..10).filter(|key| *key != first).for_each(|key| cache.insert(key, pairs(7, 2000)));
-    codec.is_broken.store(true, SeqCst);
-    walk.for_each(drop);
-    codec.is_broken.store(false, SeqCst);
-    for key in (0..10).filter(|key| *key != first) {
-        // Those of the same stripe and bucket were held by the walk already, and are not the present ones.
-        if let Some(value) = cache.get(&key) {
-            assert_eq!(value, pairs(7, 2000));
+    (0..10).for_each(|key| cache.insert(key, pairs(7, 2000)));
+    codec.broken_len.store(1000, SeqCst);
+    assert!(walk.all(|entry| *entry.key() != first && *entry.value() == pairs(7, 2000)));
+    let damaged = cache.stats().damaged;
+    assert!(damaged >= 5, "the walk held old values of {damaged} keys only");
+    assert_eq!((cache.len(), cache.stats().removals), (10, 0));
+    for key in 0..10 {
+        assert_eq!(cache.get(&key), Some(pairs(7, 2000)));
+    }
+    cache.validate();
+}
+
+/// Reads a key while its value is replaced by one that opens, in the middle of opening the old one, which then fails.
+#[test]
+fn a_value_that_is_replaced_while_it_is_opened_stays() {
+    struct Replacing(std::sync::OnceLock<Weak<Bytes>>);
+    impl Codec for Replacing {
+        fn name(&self) -> &str {
+            "replacing"
         }
+        fn encode(&self, _: &[u8], plain: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
+            out.extend(plain.iter().step_by(2));
+            Ok(())
+        }
+        fn decode(&self, _: &[u8], stored: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
+            if len == 1000 {
+                let cache = self.0.get().and_then(Weak::upgrade).unwrap();
+                cache.insert(stored[0].into(), pairs(99, 2000));
+                return Err(CodecError::damaged("replacing", "the old one"));
+            }
+            out.extend(stored.iter().flat_map(|byte| [byte; 2]).take(len));
+            Ok(())
+        }
+    }
+    let codec = Arc::new(Replacing(Default::default()));
+    let cache: Arc<Bytes> =
+        Arc::new(Cache::builder().max_bytes(1 << 20).record_stats().codec(Arc::clone(&codec)).build().unwrap());
+    codec.0.set(Arc::downgrade(&cache)).unwrap();
+    let reads: [fn(&Bytes, u64); 6] = [
+        |cache, key| assert_eq!(cache.get(&key), None),
+        |cache, key| assert_eq!(cache.peek(&key), None),
+        |cache, key| _ = cache.try_get(&key).unwrap_err(),
+        |cache, key| assert_eq!(cache.get_many(&[key]), [None]),
+        |cache, _| assert_eq!(cache.iter().count(), 0),
+        |cache, _| cache.retain(|_, _| unreachable!("it does not open")),
+    ];
+    for (key, read) in (1..).zip(reads) {
+        cache.clear();
+        cache.insert(key, pairs(key as u8, 1000));
+        read(&cache, key);
+        assert_eq!(cache.get(&key), Some(pairs(99, 2000)), "read number {key}");
+        assert_eq!(cache.stats().damaged, key);
     }
     cache.validate();
 }

@@ -1,6 +1,6 @@
 //! A codec that fails when it is told to.
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use larder::codec::{Codec, CodecError};
 
@@ -10,6 +10,8 @@ pub(crate) struct Brittle {
     pub(crate) refuses: AtomicBool,
     pub(crate) panics: AtomicBool,
     pub(crate) is_broken: AtomicBool,
+    /// Values of this length do not open.
+    pub(crate) broken_len: AtomicUsize,
     pub(crate) must_encode: bool,
 }
 
@@ -33,7 +35,8 @@ impl Codec for Brittle {
     fn decode(&self, _: &[u8], stored: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
         out.extend(stored.iter().flat_map(|byte| [byte; 2]).take(len));
         assert!(!self.panics.load(SeqCst), "told to panic");
-        if self.is_broken.load(SeqCst) { Err(CodecError::damaged("brittle", "told to")) } else { Ok(()) }
+        let is_broken = self.is_broken.load(SeqCst) || len == self.broken_len.load(SeqCst);
+        if is_broken { Err(CodecError::damaged("brittle", "told to")) } else { Ok(()) }
     }
 
     fn must_encode(&self) -> bool {
