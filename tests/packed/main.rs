@@ -5,6 +5,7 @@ mod codecs;
 mod faults;
 mod lab;
 mod loading;
+mod reentry;
 mod same;
 mod stored;
 mod values;
