@@ -23,7 +23,7 @@ use arc_swap::ArcSwap;
 use chacha20poly1305::XChaCha20Poly1305;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{Codec, CodecError};
 
@@ -34,14 +34,17 @@ const HEAD_LEN: usize = 5;
 /// A key, and the id by which sealed values name it. Wiped from memory when it is dropped; its `Debug` shows the id only.
 pub struct SealKey {
     id: u32,
-    bytes: Zeroizing<[u8; 32]>,
+    /// In a box, so that a key which is moved leaves no copy behind.
+    bytes: Box<Zeroizing<[u8; 32]>>,
 }
 
 impl SealKey {
     /// The key of these bytes, which should come from a random generator and be kept like any secret. Copies of them are
     /// the caller's to wipe.
     pub fn new(id: u32, bytes: &[u8; 32]) -> Self {
-        Self { id, bytes: Zeroizing::new(*bytes) }
+        let mut key = Self::zero(id);
+        key.bytes.copy_from_slice(bytes);
+        key
     }
 
     /// A key from the operating system's random generator: what it seals is lost when the program ends, which is as well
@@ -51,9 +54,14 @@ impl SealKey {
     ///
     /// [`CodecError::Unsuitable`] if the operating system gives no random bytes.
     pub fn generate(id: u32) -> Result<Self, CodecError> {
-        let mut bytes = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *bytes).map_err(|error| CodecError::unsuitable("seal", error))?;
-        Ok(Self { id, bytes })
+        let mut key = Self::zero(id);
+        getrandom::fill(&mut **key.bytes).map_err(|error| CodecError::unsuitable("seal", error))?;
+        Ok(key)
+    }
+
+    /// The bytes are filled in where they stay.
+    fn zero(id: u32) -> Self {
+        Self { id, bytes: Box::new(Zeroizing::new([0; 32])) }
     }
 
     /// The id.
@@ -78,8 +86,9 @@ impl fmt::Debug for SealKey {
 /// one key (NIST SP 800-38D, 8.3): [`rotate`](Seal::rotate) before that, or take XChaCha20-Poly1305, whose 192 bits never
 /// run out.
 ///
-/// The length of a value is not hidden, nor are the cache's keys. Keys are wiped when they leave the ring; the values that
-/// are given to a cache, and those that it returns, are not.
+/// The length of a value is not hidden, nor are the cache's keys. Keys are wiped when they leave the ring, and with them what
+/// was on the stack when they got in; the values that are given to a cache, and those that it returns, are not. (What a
+/// compiler may put on the stack while a value is sealed or opened is out of this crate's hands.)
 ///
 /// # Examples
 ///
@@ -254,13 +263,29 @@ impl Algorithm {
 
 impl Entry {
     fn new(algorithm: Algorithm, key: &SealKey) -> Self {
-        let bytes = (&*key.bytes).into();
-        let cipher = match algorithm {
-            Algorithm::Aes256Gcm => Cipher::Aes256Gcm(Box::new(Aes256Gcm::new(bytes))),
-            Algorithm::XChaCha20Poly1305 => Cipher::XChaCha20Poly1305(Box::new(XChaCha20Poly1305::new(bytes))),
-        };
+        let cipher = boxed_cipher(algorithm, &key.bytes);
+        wipe_stack();
         Self { id: key.id, cipher }
     }
+}
+
+/// Makes a cipher on the stack, as the libraries do, and moves it to where it stays, which leaves the key behind. A function of
+/// its own, so that all it leaves is below its caller's part of the stack, where [`wipe_stack`] gets to.
+#[inline(never)]
+fn boxed_cipher(algorithm: Algorithm, bytes: &[u8; 32]) -> Cipher {
+    match algorithm {
+        Algorithm::Aes256Gcm => Cipher::Aes256Gcm(Box::new(Aes256Gcm::new(bytes.into()))),
+        Algorithm::XChaCha20Poly1305 => Cipher::XChaCha20Poly1305(Box::new(XChaCha20Poly1305::new(bytes.into()))),
+    }
+}
+
+/// Overwrites what the function that its caller called before has left on the stack: far more than making a cipher takes.
+#[inline(never)]
+fn wipe_stack() {
+    let mut left = [0_u8; 16 << 10];
+    left.zeroize();
+    // Or the array, which nobody reads, might not be there at all.
+    std::hint::black_box(&left);
 }
 
 /// What a sealed value begins with.
