@@ -222,10 +222,13 @@ impl<K, V, S, W, F> Builder<K, V, S, W, F> {
     ///   opened value too: with one each entry that leaves costs that much.
     /// * A value is stored as it is where it is small (see [`codec_min_size`](Builder::codec_min_size)), or would not
     ///   shrink by an eighth, or the codec fails; unless the codec [must not](crate::codec::Codec::must_encode) be left
-    ///   out, as one that seals: then the entry is not stored, as if it were too large. [`Stats::codec`](crate::Stats::codec)
-    ///   counts all that.
+    ///   out, as one that seals: then the entry is not stored, as if it were too large, and counts in
+    ///   [`Stats::rejected`](crate::Stats::rejected). The others are counted in [`Stats::codec`](crate::Stats::codec).
     /// * A value that does not open, since its bytes are damaged, is a miss, and its entry is removed without telling the
-    ///   listener; `try_get` says why.
+    ///   listener; `try_get` says why. Of a value that is stored as it is nothing tells whether it is damaged.
+    /// * A codec that [binds the key](crate::codec::Codec::binds_key), as one that seals, is given what the key writes to a
+    ///   hasher. A key whose `Hash` leaves out something that its `Eq` compares is the same key to it: a value that is moved
+    ///   from one such key to another does open.
     /// * The codec can be changed while the cache is in use, by `set_codec`.
     ///
     /// # Examples
@@ -252,6 +255,10 @@ impl<K, V, S, W, F> Builder<K, V, S, W, F> {
 
     /// As [`codec`](Builder::codec), for any value that serde can write and read: it is encoded by `postcard`, and that is
     /// packed by the codec.
+    ///
+    /// `postcard` is not self-describing: types with `skip_serializing_if`, `flatten`, untagged or internally tagged enums,
+    /// and `serde_json::Value` do not come back, or **come back as another value without an error**. See
+    /// [`BySerde`].
     ///
     /// # Examples
     ///

@@ -31,8 +31,8 @@
 //! * **Nothing of yours runs under a lock** but the equality of keys. Listeners, loaders, weighers, closures and destructors
 //!   may use the cache.
 //! * **A panic in your code** (hashing, equality, cloning, dropping, a closure) reaches the caller and leaves the cache valid.
-//! * **A codec is never in the way:** nothing is packed or opened under a lock. A value whose stored bytes are damaged is a
-//!   miss, never a wrong value; and what seals never stores a value in the open.
+//! * **A codec is never in the way:** nothing is packed or opened under a lock. Where the bytes that a codec wrote are damaged
+//!   the value is a miss, never a wrong one; and what seals never stores a value in the open.
 //! * **Recency:** [`Policy::Lru`] is exact up to 64 entries and second chance above; its hit ratio is within a point of exact
 //!   LRU on the traces it was measured on, and usually above it. [`Policy::S3Fifo`] is better on most.
 //!

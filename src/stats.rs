@@ -58,7 +58,9 @@ pub struct Stats {
     pub load_failures: u64,
     /// The time that all loads took together, failures included.
     pub load_time: Duration,
-    /// Reads that met a value which did not open, since its stored bytes were damaged. Each counts as a miss.
+    /// Values that did not open when they were met, since their stored bytes were damaged; their entries were removed. Where
+    /// the call counts hits and misses, it counts as a miss: `get` does, for example, but not `peek`, `remove`, `compute`,
+    /// `retain` or iteration.
     pub damaged: u64,
     /// What the codec made of values; all zero in a cache without one.
     pub codec: PackCounts,

@@ -79,6 +79,9 @@ impl fmt::Debug for SealKey {
 /// Encrypts values and binds them to their key in the cache: a value that was changed in one bit, cut, or put under another
 /// key does not open.
 ///
+/// In a cache the key is what its `Hash` writes to a hasher. Where a key's `Hash` leaves out something that its `Eq` compares,
+/// a tenant's number for example, values can be exchanged among the keys that differ in nothing else: let it write everything.
+///
 /// The newest key of a ring seals, the others still open what they sealed. Values must always be sealed, small ones too;
 /// to compress them before, use a [`Chain`](super::Chain).
 ///

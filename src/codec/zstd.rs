@@ -56,7 +56,9 @@ thread_local! {
 impl Zstd {
     /// The codec with a level up to 22; those below 1 are faster and less small. [`Zstd::default`] has 3, and so has level 0.
     ///
-    /// From 20 on a thread's compressor keeps much memory after large values.
+    /// A value of several MiB makes a thread's compressor take memory by its level, which it keeps until some hundred small
+    /// values later: about 36 MiB at level 12, 61 at 15, 79 at 19, and at 22 hundreds, the more the larger the value (390 have
+    /// been seen).
     ///
     /// # Errors
     ///

@@ -18,6 +18,10 @@ impl<K: Hash + 'static, V: 'static, S, E: Encoding<V>> Cache<K, V, S, Packed<E>>
 
     /// Packs values by another codec from now on; what is stored stays as it is. Each value says by which codec it was
     /// written, so all of them stay readable, as long as there are no more than 63 codecs before this one.
+    ///
+    /// That is so where the new codec seals, too: what was stored before it, as it is or by a codec that does not seal, is still
+    /// read, so that whoever can write to the cache's memory can still put values there. From
+    /// [`forget_older_codecs`](Cache::forget_older_codecs) on only sealed values are.
     pub fn set_codec(&self, codec: impl Codec + 'static) {
         self.form.packer.set_codec(Arc::new(codec));
     }

@@ -5,8 +5,9 @@ use std::ops::Deref;
 
 use smallvec::SmallVec;
 
-/// What a key writes to a hasher. Equal keys write the same, whatever their form, and keys that are not equal do not: what
-/// `Hash` asks of keys, but that it only recommends the latter, and all of the standard library's keep to it.
+/// What a key writes to a hasher. Equal keys write the same, whatever their form, as `Hash` asks of them. It only recommends
+/// that keys which are not equal do not, and all of the standard library's keep to that; a key of the user's whose `Hash` is
+/// coarser than its `Eq` shares its bytes with others, which the docs of `Builder::codec` and `Seal` say.
 #[derive(Default)]
 pub(super) struct KeyBytes(SmallVec<[u8; 64]>);
 

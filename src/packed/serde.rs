@@ -12,7 +12,20 @@ use crate::form;
 /// What the errors name.
 const POSTCARD: &str = "postcard";
 
-/// A cache's values are packed as `postcard` writes them: any that serde can write and read.
+/// A cache's values are packed as `postcard` writes them: any that serde can write, and read back without being told what
+/// comes next.
+///
+/// `postcard` writes no names and no types, only what a type's derived implementation expects in its order. A type that leaves
+/// out fields when it is written, or has to look at what is there to know what it reads, does not come back: it is not stored,
+/// or is removed when it is read, as if it were damaged, or **another value is read without an error**. Do not use it for
+///
+/// * `#[serde(skip_serializing_if = "…")]`, and any other field that is written at times only or by one side only;
+/// * `#[serde(flatten)]`;
+/// * enums with `#[serde(untagged)]` or `#[serde(tag = "…")]`;
+/// * `serde_json::Value`, and what else is read by `deserialize_any`.
+///
+/// To store those, write them in a format that describes itself, JSON for example, and give the bytes to
+/// [`Builder::codec`](crate::Builder::codec).
 #[derive(Debug)]
 pub struct BySerde(());
 
