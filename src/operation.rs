@@ -10,7 +10,7 @@ use std::thread::panicking;
 
 use crate::budget::Unit;
 use crate::cache::Core;
-use crate::stripe::{Aftermath, Context, Need, Slack, Stripe, Supply};
+use crate::stripe::{Aftermath, Context, End, Need, Slack, Stripe, Supply};
 use crate::sync::{Pin, flush, is_pinned, pin};
 
 /// Rounds of flushing in vain before a write takes it that a reader is inside.
@@ -267,15 +267,15 @@ impl<K, V> Core<K, V> {
                     // What would be evicted beside a reader that is inside can't be given back now.
                     continue;
                 }
-                gave |= self.vacate_chunk(stripe, usize::MAX, true, keep.filter(|_| stripe == home)) != 0;
+                gave |= self.vacate_chunk(stripe, usize::MAX, End::Now, keep.filter(|_| stripe == home)) != 0;
                 self.compact(stripe, Slack::Little);
             }
         }
         for stripe in in_turn() {
-            // At last all but the one entry go, where it needs so much.
+            // At last all but the one entry go, where it needs so much, and not a reader in whatever stripe.
             let kept = keep.filter(|_| stripe == home);
-            while self.is_short() && !self.stripes[stripe].is_held_up() && self.shed(stripe, AT_ONCE, false, kept) != 0
-            {
+            let is_held_up = || self.stripes.iter().any(Stripe::is_held_up);
+            while self.is_short() && !is_held_up() && self.shed(stripe, AT_ONCE, false, kept) != 0 {
                 self.compact(stripe, Slack::Little);
             }
         }
@@ -293,7 +293,7 @@ impl<K, V> Core<K, V> {
         self.compact(stripe, Slack::Little);
         if self.stripes[stripe].should_condense() {
             let most = self.stripes[stripe].len() / CONDENSED_SHARE;
-            self.vacate_chunk(stripe, most, false, keep);
+            self.vacate_chunk(stripe, most, End::Later, keep);
             self.compact(stripe, Slack::Little);
         }
         if self.stripes[stripe].nodes() >= before {
@@ -333,16 +333,16 @@ impl<K, V> Core<K, V> {
     pub(crate) fn vacate_to(&self, left: &[usize], share: f64) {
         for (index, (stripe, &left)) in self.stripes.iter().zip(left).enumerate() {
             if stripe.is_mostly_nodes(share) {
-                while self.vacate_chunk(index, stripe.len().saturating_sub(left), false, None) != 0 {}
+                while self.vacate_chunk(index, stripe.len().saturating_sub(left), End::Fewer, None) != 0 {}
                 self.compact(index, Slack::Little);
             }
         }
     }
 
-    fn vacate_chunk(&self, stripe: usize, most: usize, paying: bool, keep: Option<u32>) -> usize {
+    fn vacate_chunk(&self, stripe: usize, most: usize, end: End, keep: Option<u32>) -> usize {
         let mut aftermath = Aftermath::new();
         let mut operation = Operation::inner(self, stripe, &mut aftermath);
-        operation.run(|context, aftermath| self.stripes[stripe].vacate_chunk(context, most, paying, keep, aftermath))
+        operation.run(|context, aftermath| self.stripes[stripe].vacate_chunk(context, most, end, keep, aftermath))
     }
 
     fn shed(&self, stripe: usize, most: usize, paying: bool, keep: Option<u32>) -> usize {

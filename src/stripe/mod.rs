@@ -70,6 +70,7 @@ pub(crate) use self::index::Hash;
 pub(crate) use self::queues::Slack;
 pub(crate) use self::slab::{Held, Node};
 pub(crate) use self::supply::{Need, Supply};
+pub(crate) use self::upkeep::End;
 pub(crate) use self::writer::{Entry, Expect, Written};
 
 use self::index::{Buckets, Elsewhere, Table};

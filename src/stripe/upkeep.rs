@@ -33,6 +33,17 @@ const SPARSE: usize = 4;
 /// small cache the entries that are always in use stay, whatever goes.
 const LOSS_IF_USED: u64 = 4 * LEAST_CHUNK as u64;
 
+/// What a chunk of nodes is vacated for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Nodes may be lacking some day: that is not worth an entry that is in use.
+    Later,
+    /// They are lacking: that is not worth more than what they take.
+    Now,
+    /// There are to be fewer entries.
+    Fewer,
+}
+
 impl<K, V> Stripe<K, V> {
     /// Takes what was allocated, where it is still wanted.
     /// Where it is `smaller` it takes the place of what is much too large.
@@ -118,13 +129,12 @@ impl<K, V> Stripe<K, V> {
 
     /// Evicts all entries of the chunk of nodes that is the least of a loss, so that it can be given back: one with few that
     /// have been used of late, for its length, and not more than `most`; but not that of the entry at `keep`, nor one of
-    /// which something is lent, nor, if `paying`, one that frees more of what is behind its entries than of nodes. How many it
-    /// evicted. O(places).
+    /// which something is lent, nor one of which the `end` is not worth it. How many it evicted. O(places).
     pub(crate) fn vacate_chunk(
         &self,
         context: Context<'_>,
         most: usize,
-        paying: bool,
+        end: End,
         keep: Option<u32>,
         aftermath: &mut Aftermath<K, V>,
     ) -> usize {
@@ -134,7 +144,7 @@ impl<K, V> Stripe<K, V> {
         chunks.retain(|chunk| keep.is_none_or(|place| place >> CHUNK_BITS != chunk.0));
         let retired: HashSet<u32> = locked.writer.limbo.lent().map(|place| place >> CHUNK_BITS).collect();
         let losses = chunks.into_iter().filter(|chunk| !retired.contains(&chunk.0)).filter_map(|(number, len)| {
-            let loss = locked.loss(number, len, paying)?;
+            let loss = locked.loss(number, len, end)?;
             Some(((u128::from(loss) << 32) / u128::from(len), number, len))
         });
         // Of several the first, which is the longest.
@@ -302,22 +312,23 @@ impl<K, V> Locked<'_, K, V> {
     }
 
     /// What it costs to evict all entries of a chunk: those that have been used of late count more, and those with much
-    /// behind them. `None` where that would be in vain, since one of them is lent, and, if `paying`, where more is behind
-    /// them than the chunk takes: then to evict the oldest, whatever they are, costs less.
-    fn loss(&mut self, number: u32, len: u32, paying: bool) -> Option<u64> {
+    /// behind them. `None` where that would be in vain, since one of them is lent, and where the `end` is not worth it: to
+    /// evict the oldest, whatever they are, costs less than entries with more behind them than the chunk takes.
+    fn loss(&mut self, number: u32, len: u32, end: End) -> Option<u64> {
         let (mut loss, mut weight) = (0, 0);
         for place in places_of(number, len) {
             if self.writer.queues.contains(place) {
                 let node = self.node(place);
-                if node.is_held() {
+                let is_used = node.mark() != 0;
+                if node.is_held() || is_used && end == End::Later {
                     return None;
                 }
                 let behind = self.writer.weights.get(place);
                 weight += behind;
-                loss += (1 + behind / Stripe::<K, V>::PLACE_BYTES) * if node.mark() == 0 { 1 } else { LOSS_IF_USED };
+                loss += (1 + behind / Stripe::<K, V>::PLACE_BYTES) * if is_used { LOSS_IF_USED } else { 1 };
             }
         }
-        (!paying || weight <= u64::from(len) * Stripe::<K, V>::PLACE_BYTES).then_some(loss)
+        (end != End::Now || weight <= u64::from(len) * Stripe::<K, V>::PLACE_BYTES).then_some(loss)
     }
 
     fn install(&mut self, supply: Supply<K, V>, smaller: bool) -> Option<Supply<K, V>> {
