@@ -95,7 +95,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Closes a connection that has sent and read nothing for so long, to the second; never unless set. Counted in `idle_kicks`.
+    /// Closes a connection that has sent and read nothing for so long, to the second; never unless set. One that has answers to
+    /// read is given ten times as long: that it reads slowly is not seen at once. Counted in `idle_kicks`.
     pub fn idle_timeout(mut self, idle_timeout: Duration) -> Self {
         self.limits.idle_timeout = Some(idle_timeout);
         self

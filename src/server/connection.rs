@@ -142,6 +142,7 @@ impl<'s> Connection<'s> {
         if !self.write_rest(counters)? {
             return Ok(Turn::Wait);
         }
+        let mut came = 0;
         while !self.ending {
             let mut filled = self.input.len();
             scratch.input[..filled].copy_from_slice(&self.input);
@@ -149,7 +150,8 @@ impl<'s> Connection<'s> {
                 if !self.unread {
                     return Ok(Turn::Wait);
                 }
-                filled += self.read(&mut scratch.input[filled..], counters)?;
+                let count = self.read(&mut scratch.input[filled..], counters)?;
+                (filled, came) = (filled + count, came + count);
             }
             let used = self.answer(&scratch.input[..filled], &mut scratch.output, counters)?;
             self.keep(&scratch.input[used..filled]);
@@ -157,7 +159,8 @@ impl<'s> Connection<'s> {
             if self.blocked {
                 return Ok(Turn::Wait);
             }
-            if self.conversation.is_paused() {
+            // Large requests are few; who sends them one after the other is not to keep the others waiting either.
+            if self.conversation.is_paused() || self.unread && came >= READ {
                 counters.yields.add(1);
                 return Ok(Turn::Yield);
             }

@@ -11,12 +11,14 @@
 
 use std::io;
 use std::mem;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token, Waker};
 
 use crate::server::connection::{Connection, Scratch, Turn};
 use crate::server::conversation::Conversation;
+use crate::server::roster::Peer;
 use crate::server::service::Service;
 use crate::server::shared::{Desk, Shared};
 
@@ -24,6 +26,9 @@ const WAKE: Token = Token(usize::MAX);
 
 /// Idle connections are looked for so often.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// Who has answers to read may take so many times as long: that he reads is seen only when much of them has gone.
+const READING_SHARE: u32 = 10;
 
 /// A thread that serves connections.
 pub(crate) struct Worker<'s> {
@@ -175,8 +180,12 @@ impl<'s> Worker<'s> {
 
     /// Closes connections that have done nothing for longer than they may.
     fn sweep(&mut self, now: Instant, timeout: Duration) {
+        let is_over = |peer: &Peer| {
+            let patience = if peer.owes_reading.load(Relaxed) { READING_SHARE } else { 1 };
+            peer.silent(now) > timeout * patience
+        };
         for at in 0..self.connections.len() {
-            if self.connections[at].as_ref().is_some_and(|connection| connection.peer().silent(now) > timeout) {
+            if self.connections[at].as_ref().is_some_and(|connection| is_over(connection.peer())) {
                 self.desk.counters.idle_kicks.add(1);
                 self.close(at);
             }

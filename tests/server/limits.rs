@@ -74,6 +74,42 @@ fn a_connection_that_does_nothing_is_closed_in_time() {
 }
 
 #[test]
+fn who_reads_his_answers_slowly_is_not_idle() {
+    let handle = serve(|builder| builder.idle_timeout(Duration::from_secs(1)));
+    let (mut slow, mut busy) = (Client::connect(&handle), Client::connect(&handle));
+    let value = "x".repeat(1_000_000);
+    busy.ask(format!("set large 0 0 1000000\r\n{value}\r\n"), "STORED\r\n");
+    // More than the sockets' buffers take.
+    slow.send("get large\r\n".repeat(30));
+    let (began, mut read) = (Instant::now(), 0);
+    while began.elapsed() < Duration::from_secs(4) {
+        busy.ask("mn\r\n", "MN\r\n");
+        read += std::io::Read::read(&mut slow.0, &mut [0; 10_000]).unwrap();
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(read > 0);
+    assert_eq!((busy.stat("idle_kicks"), busy.stat("curr_connections")), (0, 2));
+}
+
+#[test]
+fn others_have_their_turn_between_the_large_requests_of_one() {
+    const SETS: usize = 2_000;
+    let handle = serve(|builder| builder.threads(1));
+    let mut other = Client::connect(&handle);
+    let set = format!("set a 0 0 20000 noreply\r\n{}\r\n", "x".repeat(20_000));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut greedy = Client::connect(&handle);
+            greedy.send(set.repeat(SETS));
+            greedy.ask("mn\r\n", "MN\r\n");
+        });
+        other.ask("mn\r\n", "MN\r\n");
+    });
+    // Of 600 times that what is read at once was full, hardly one can have been all that there was.
+    assert!(other.stat("conn_yields") > 0);
+}
+
+#[test]
 fn others_have_their_turn_between_the_requests_of_one() {
     let handle = serve(|builder| builder.requests_per_turn(3));
     let mut greedy = Client::connect(&handle);
