@@ -1,6 +1,8 @@
 //! The program: its flags, its signals, and what it does at the process's limit of files.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -112,6 +114,31 @@ fn signals_end_it_when_all_is_answered() {
         assert_eq!(client.expect_end(), b"STORED\r\nVALUE a 0 1\r\nx\r\nEND\r\n");
         assert!(program.ended().success());
     }
+}
+
+#[test]
+fn signals_are_obeyed_when_nobody_hears_what_it_says() {
+    // Writing to the one is an error as soon as the other is closed.
+    let deaf = || Stdio::from(OwnedFd::from(UnixStream::pair().unwrap().0));
+    let folder = Folder::new();
+    let path = folder.path("socket");
+    let mut command = Command::new(PROGRAM);
+    let mut child = command.args(["-t", "1", "-s", &path]).stdout(deaf()).stderr(deaf()).spawn().unwrap();
+    until("it serves", || UnixStream::connect(&path).is_ok());
+    let pid = Pid::from_child(&child);
+    kill_process(pid, Signal::HUP).unwrap();
+    Client::unix(&path).ask("mn\r\n", "MN\r\n");
+    kill_process(pid, Signal::TERM).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        match child.try_wait().unwrap() {
+            None if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
+            status => break status,
+        }
+    };
+    let _ = child.kill();
+    let _ = child.wait();
+    assert!(status.is_some_and(|status| status.success()), "{status:?}");
 }
 
 #[test]

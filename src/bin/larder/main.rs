@@ -6,6 +6,8 @@ mod flags;
 mod memory;
 mod options;
 
+use std::fmt;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
     match run(&Flags::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("larder: {error}");
+            say(format_args!("{error}"));
             // As sysexits.h has it: the configuration is wrong.
             ExitCode::from(78)
         }
@@ -42,14 +44,16 @@ fn main() -> ExitCode {
 fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     let extended = Extended::of(flags)?;
     if !extended.notes.is_empty() {
-        eprintln!("larder: without effect here: {}", extended.notes.join(", "));
+        say(format_args!("without effect here: {}", extended.notes.join(", ")));
     }
     raise_descriptor_limit((flags.conn_limit as u64).saturating_add(SPARE_DESCRIPTORS));
     // Before anything else can be told by a signal.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let cache = cache(flags)?;
     let handle = Arc::new(server(flags, &extended)?.build(cache.clone())?.spawn()?);
-    println!(
+    // As with `say`.
+    let _ = writeln!(
+        io::stdout(),
         "larder {} serves {} with {} MiB{}",
         env!("CARGO_PKG_VERSION"),
         handle.addresses().join(" and "),
@@ -69,13 +73,19 @@ fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// Says something to whoever started the program. If nobody is there to hear it, since his terminal was closed, it goes on all
+/// the same: `eprintln` would panic, and nobody would obey signals any more.
+fn say(text: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "larder: {text}");
+}
+
 /// Does what signals say, until there are none any more.
 fn obey(signals: &mut Signals, handle: &Handle) {
     for signal in signals.forever() {
         match signal {
             SIGHUP => match handle.reload() {
-                Ok(()) => eprintln!("larder: credentials and certificates were read again"),
-                Err(error) => eprintln!("larder: {error}; what was in force stays so"),
+                Ok(()) => say(format_args!("credentials and certificates were read again")),
+                Err(error) => say(format_args!("{error}; what was in force stays so")),
             },
             _ => handle.stop(),
         }
@@ -192,7 +202,7 @@ fn raise_descriptor_limit(needed: u64) {
     limit.current = Some(limit.maximum.map_or(needed, |maximum| maximum.min(needed)));
     let raised = setrlimit(Resource::Nofile, limit);
     if raised.is_err() || limit.current < Some(needed) {
-        eprintln!("larder: the system allows fewer descriptors than {needed}: not all connections of -c may find one");
+        say(format_args!("the system allows fewer descriptors than {needed}: not all connections of -c may find one"));
     }
 }
 
