@@ -256,6 +256,9 @@ impl<K, V> Core<K, V> {
     fn give_memory_back(&self, home: usize, keep: Option<u32>) {
         let stripes = self.stripes.len();
         let in_turn = || (1..=stripes).map(|step| (home + step) % stripes);
+        // What would be evicted beside a reader that is inside can't be given back now, and the others are not to go for what
+        // he holds up.
+        let is_held_up = || self.stripes.iter().any(Stripe::is_held_up);
         let mut gave = true;
         while gave {
             gave = false;
@@ -263,8 +266,7 @@ impl<K, V> Core<K, V> {
                 self.compact(stripe, Slack::Little);
             }
             for stripe in in_turn() {
-                if !self.is_short() || self.stripes[stripe].is_held_up() {
-                    // What would be evicted beside a reader that is inside can't be given back now.
+                if !self.is_short() || is_held_up() {
                     continue;
                 }
                 gave |= self.vacate_chunk(stripe, usize::MAX, End::Now, keep.filter(|_| stripe == home)) != 0;
@@ -272,9 +274,8 @@ impl<K, V> Core<K, V> {
             }
         }
         for stripe in in_turn() {
-            // At last all but the one entry go, where it needs so much, and not a reader in whatever stripe.
+            // At last all but the one entry go, where it needs so much.
             let kept = keep.filter(|_| stripe == home);
-            let is_held_up = || self.stripes.iter().any(Stripe::is_held_up);
             while self.is_short() && !is_held_up() && self.shed(stripe, AT_ONCE, false, kept) != 0 {
                 self.compact(stripe, Slack::Little);
             }

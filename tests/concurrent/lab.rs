@@ -37,10 +37,14 @@ impl Shape {
             Self::Exact => builder.max_entries(48).build(),
             Self::SecondChance => builder.max_entries(300).stripes(4).build(),
             Self::S3Fifo => builder.max_entries(300).policy(Policy::S3Fifo).initial_entries(1).build(),
-            Self::Bytes => builder.max_bytes(64 << 10).stripes(2).build(),
+            Self::Bytes => return Self::build_bytes(64 << 10),
             Self::Colliding => builder.hasher(Keeping(0x700)).max_entries(100).initial_entries(1).build(),
         }
         .unwrap()
+    }
+
+    pub(crate) fn build_bytes(max_bytes: u64) -> Entries {
+        Cache::builder().hasher(Keeping(u64::MAX)).max_bytes(max_bytes).stripes(2).build().unwrap()
     }
 
     /// So large that nothing is evicted, and yet it starts with a table of a few entries.
