@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::server::output::{COPIED, Output};
+use crate::server::output::Output;
 use crate::server::protocol::binary::{self, Status};
 use crate::server::protocol::meta::{self, Facts, MetaLine};
 use crate::server::protocol::{
@@ -12,7 +12,7 @@ use crate::server::protocol::{
 };
 use crate::server::service::{Event, Service};
 use crate::server::stats;
-use crate::server::store::{self, Counted, Cursor, Exptime, Fetch, Hit, Meta, Removal, Removed, Write};
+use crate::server::store::{self, Counted, Cursor, Exptime, Fetch, Hit, Loan, Meta, Removal, Removed, Write};
 
 /// Buckets that a dump looks at before it looks at what waits for the client. Not entries: to find the next one in a table
 /// that is nearly empty could take long, and others wait.
@@ -55,38 +55,21 @@ impl<'o, 's> Answer<'o, 's> {
     /// One of the entries that a `get` asks for.
     #[inline]
     pub(super) fn key(&mut self, key: &[u8], keys: &Keys) {
-        let (bytes, lends) = (self.output.bytes(), self.service.cache.lends());
-        let put = |hit: Hit<'_>| {
-            let is_large = lends && hit.value.len() > COPIED;
-            if !is_large {
-                bytes.reserve(key.len() + hit.value.len() + 80);
-                text::value_line(bytes, key, hit.flags, hit.value.len(), keys.with_cas.then_some(hit.cas));
-                bytes.extend_from_slice(hit.value);
-                bytes.extend_from_slice(b"\r\n");
-            }
-            is_large
+        let output = &mut *self.output;
+        let put = |hit: Hit<'_>, loan: Option<Loan<'s, '_>>| {
+            output.make_room(key.len(), hit.value, loan);
+            text::value_line(output.bytes(), key, hit.flags, hit.value.len(), keys.with_cas.then_some(hit.cas));
+            output.put_value(hit.value, loan);
+            output.bytes().extend_from_slice(b"\r\n");
         };
-        let is_large = match keys.touch {
-            None => self.service.cache.read(key, put),
+        let cache = &self.service.cache;
+        let _ = match keys.touch {
+            None => cache.read_lending(key, put),
             Some(exptime) => {
                 let touch = Some(Exptime::from_wire(exptime));
-                let fetch = Fetch { touch, leaves_token: true, ..Fetch::default() };
-                self.service.cache.fetch(key, &fetch, put)
+                cache.fetch_lending(key, &Fetch { touch, leaves_token: true, ..Fetch::default() }, put)
             }
         };
-        if is_large == Some(true) {
-            self.large(key, keys.with_cas);
-        }
-    }
-
-    /// An entry that is lent for as long as it takes to send it.
-    #[cold]
-    fn large(&mut self, key: &[u8], with_cas: bool) {
-        let Some(lent) = self.service.cache.lend(key) else { return };
-        let cas = with_cas.then(|| lent.cas());
-        text::value_line(self.output.bytes(), key, lent.flags(), lent.value().len(), cas);
-        self.output.lend(lent);
-        self.line("");
     }
 
     /// Any request but those that change the conversation's state.
@@ -259,37 +242,19 @@ impl<'o, 's> Answer<'o, 's> {
             leaves_token: !matches!(form, Form::Meta(_)),
             binary_key: form.has_binary_key(),
         };
-        let (bytes, lends) = (self.output.bytes(), self.service.cache.lends());
-        let found = self.service.cache.fetch(lookup.key, &fetch, |hit| {
-            let facts = facts(&hit, lookup.key, form);
-            if lends && hit.value.len() > COPIED {
-                return Some(facts);
+        let output = &mut *self.output;
+        let found = self.service.cache.fetch_lending(lookup.key, &fetch, |hit, loan| {
+            output.make_room(lookup.key.len(), hit.value, loan);
+            if put_entry(output.bytes(), lookup, form, &facts(&hit, lookup.key, form)) {
+                output.put_value(hit.value, loan);
+                end_value(output.bytes(), form);
             }
-            bytes.reserve(lookup.key.len() + hit.value.len() + 80);
-            if put_entry(bytes, lookup, form, &facts) {
-                bytes.extend_from_slice(hit.value);
-                end_value(bytes, form);
-            }
-            None
         });
         if let Form::Meta(_) = form {
             self.service.count(Event::MetaCommand);
         }
-        match found {
-            Some(None) => {}
-            Some(Some(facts)) => self.large_entry(lookup, form, facts),
-            None => self.missed(lookup, form),
-        }
-    }
-
-    /// An entry that is lent for as long as it takes to send it.
-    #[cold]
-    fn large_entry(&mut self, lookup: &Lookup<'_>, form: &Form<'_>, facts: Facts<'_>) {
-        let Some(lent) = self.service.cache.lend(lookup.key) else { return self.missed(lookup, form) };
-        let facts = Facts { flags: lent.flags(), cas: lent.cas(), size: lent.value().len(), ..facts };
-        if put_entry(self.output.bytes(), lookup, form, &facts) {
-            self.output.lend(lent);
-            end_value(self.output.bytes(), form);
+        if found.is_none() {
+            self.missed(lookup, form);
         }
     }
 

@@ -7,10 +7,10 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::IoSlice;
 
-use crate::server::store::Lent;
+use crate::server::store::{Lent, Loan};
 
 /// Values above this are lent where they are kept as they are: to copy them costs more than a loan does.
-pub(crate) const COPIED: usize = 64 << 10;
+const COPIED: usize = 64 << 10;
 
 /// Bytes to be sent, in order.
 ///
@@ -138,11 +138,32 @@ impl<'s> Output<'s> {
         self.bytes.extend_from_slice(b"\r\n");
     }
 
-    /// Puts the value of an item, which stays where it is.
-    pub(crate) fn lend(&mut self, lent: Lent<'s>) {
+    /// Makes room for a value that is to be put, with its key and what else stands around it.
+    #[inline]
+    pub(crate) fn make_room(&mut self, key_len: usize, value: &[u8], loan: Option<Loan<'s, '_>>) {
+        let copied = if is_lent(value, loan) { 0 } else { value.len() };
+        self.bytes.reserve(key_len + copied + 80);
+    }
+
+    /// Puts the value of an item; a large one stays where it is, if it can be taken on loan.
+    #[inline]
+    pub(crate) fn put_value(&mut self, value: &[u8], loan: Option<Loan<'s, '_>>) {
+        match loan {
+            Some(loan) if is_lent(value, Some(loan)) => self.lend(loan.take()),
+            _ => self.bytes.extend_from_slice(value),
+        }
+    }
+
+    #[cold]
+    fn lend(&mut self, lent: Lent<'s>) {
         self.lent_len += lent.value().len();
         self.lent.push_back((self.bytes.len(), lent));
     }
+}
+
+#[inline]
+fn is_lent(value: &[u8], loan: Option<Loan<'_, '_>>) -> bool {
+    loan.is_some() && value.len() > COPIED
 }
 
 impl fmt::Debug for Output<'_> {

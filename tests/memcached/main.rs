@@ -4,6 +4,7 @@
 mod attacks;
 mod binary;
 mod lab;
+mod large;
 mod meta;
 mod sign_in;
 mod stats;

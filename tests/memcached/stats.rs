@@ -6,7 +6,7 @@ use larder::server::{Host, ServerCache, Service};
 
 use crate::lab::{check, service, talk};
 
-fn stats(service: &Service, ask: &str) -> HashMap<String, String> {
+pub(crate) fn stats(service: &Service, ask: &str) -> HashMap<String, String> {
     let heard = talk(service, [ask.as_bytes()]);
     let text = String::from_utf8(heard.reply).unwrap();
     assert!(text.ends_with("END\r\n"), "{text}");

@@ -2,10 +2,27 @@
 
 use std::fmt;
 
-use super::ServerCache;
 use super::block::Block;
 use crate::Ref;
-use crate::sync::pin;
+use crate::stripe::{Node, Stripe};
+use crate::sync::Pin;
+
+/// An item that a look-up found, which may be [taken](Loan::take) on loan for as long as the look-up goes on: whatever
+/// became of it since it was found, a touch that ended its time and a deletion by somebody else among it.
+#[derive(Clone, Copy)]
+pub(crate) struct Loan<'c, 'p> {
+    pub(super) stripe: &'c Stripe<Block, ()>,
+    /// Found under the pin, in this stripe.
+    pub(super) node: &'p Node<Block, ()>,
+    pub(super) pin: &'p Pin,
+}
+
+impl<'c> Loan<'c, '_> {
+    /// Takes it.
+    pub(crate) fn take(self) -> Lent<'c> {
+        Lent { item: Ref::new(self.stripe.hold(self.node, self.pin), ()) }
+    }
+}
 
 /// An item on loan: it may be replaced, removed or evicted meanwhile, and its memory stays.
 pub(crate) struct Lent<'c> {
@@ -18,39 +35,10 @@ impl Lent<'_> {
     pub(crate) fn value(&self) -> &[u8] {
         self.item.key().parts().value
     }
-
-    /// Client flags.
-    pub(crate) fn flags(&self) -> u32 {
-        self.item.key().parts().flags
-    }
-
-    /// The cas unique.
-    pub(crate) fn cas(&self) -> u64 {
-        self.item.key().parts().cas
-    }
 }
 
 impl fmt::Debug for Lent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lent").field("len", &self.value().len()).finish_non_exhaustive()
-    }
-}
-
-impl ServerCache {
-    /// Whether values are kept as they are, and so can be lent.
-    #[inline]
-    pub(crate) fn lends(&self) -> bool {
-        self.shared.packer.is_none()
-    }
-
-    /// Lends the item of a key that was just read, in a cache that [`lends`](Self::lends). No use of it, and not counted. Takes no lock.
-    pub(crate) fn lend(&self, key: &[u8]) -> Option<Lent<'_>> {
-        let cache = &self.shared.cache;
-        let at = cache.locate(key);
-        let gone_below = self.shared.gone_below();
-        let pin = pin();
-        let (_, node) = cache.find(key, at, &pin).filter(|(_, node)| node.key().parts().birth >= gone_below)?;
-        let item = Ref::new(cache.core.stripes[at.stripe].hold(node, &pin), ());
-        Some(Lent { item })
     }
 }

@@ -35,7 +35,7 @@ use crossbeam_utils::CachePadded;
 pub use self::block::MAX_KEY_LEN;
 pub use self::builder::ServerCacheBuilder;
 pub use self::counts::StoreStats;
-pub(crate) use self::lend::Lent;
+pub(crate) use self::lend::{Lent, Loan};
 pub use self::look::{Cursor, Meta};
 pub use self::number::{Count, Counted};
 pub use self::read::{Fetch, Hit, Item};

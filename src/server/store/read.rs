@@ -6,6 +6,7 @@ use std::ptr;
 
 use super::block::{Block, State};
 use super::counts::Counter;
+use super::lend::Loan;
 use super::time::{Exptime, second, seconds_until};
 use super::write::{Mode, Stored, Write};
 use super::{ServerCache, Shared};
@@ -108,6 +109,16 @@ impl ServerCache {
     /// Nothing that is displaced anywhere in the cache is freed while `read` runs: it should do no more than copy.
     #[inline]
     pub fn read<R>(&self, key: &[u8], read: impl FnOnce(Hit<'_>) -> R) -> Option<R> {
+        self.read_lending(key, |hit, _| read(hit))
+    }
+
+    /// As [`read`](Self::read). What is found may be taken on loan if values are kept as they are.
+    #[inline]
+    pub(crate) fn read_lending<'c, R>(
+        &'c self,
+        key: &[u8],
+        read: impl FnOnce(Hit<'_>, Option<Loan<'c, '_>>) -> R,
+    ) -> Option<R> {
         let Shared { cache, counts, .. } = &*self.shared;
         let at = cache.locate(key);
         cache.core.prefetch_before_pin(at);
@@ -121,7 +132,8 @@ impl ServerCache {
             return None;
         };
         node.key().note_access(hit.second);
-        let read = self.shared.open(node.key(), hit, read);
+        let loan = Loan { stripe: &cache.core.stripes[at.stripe], node, pin: &pin };
+        let read = self.shared.open(loan, hit, read);
         counts.count(if read.is_some() { Counter::GetHits } else { Counter::GetMisses });
         read
     }
@@ -129,6 +141,16 @@ impl ServerCache {
     /// Looks up as `fetch` says, and lends the item that is found, or put in, to `read`. A use, unless it is to be unseen.
     /// Takes a lock only to change something.
     pub fn fetch<R>(&self, key: &[u8], fetch: &Fetch, read: impl FnOnce(Hit<'_>) -> R) -> Option<R> {
+        self.fetch_lending(key, fetch, |hit, _| read(hit))
+    }
+
+    /// As [`fetch`](Self::fetch). What is found may be taken on loan if values are kept as they are.
+    pub(crate) fn fetch_lending<'c, R>(
+        &'c self,
+        key: &[u8],
+        fetch: &Fetch,
+        read: impl FnOnce(Hit<'_>, Option<Loan<'c, '_>>) -> R,
+    ) -> Option<R> {
         let Shared { cache, counts, .. } = &*self.shared;
         let at = cache.locate(key);
         counts.count(Counter::CmdGet);
@@ -156,7 +178,8 @@ impl ServerCache {
                 if !fetch.unseen {
                     node.key().note_access(hit.second);
                 }
-                let read = self.shared.open(node.key(), hit, read);
+                let loan = Loan { stripe: &cache.core.stripes[at.stripe], node, pin: &pin };
+                let read = self.shared.open(loan, hit, read);
                 self.count_fetch(fetch, read.is_some());
                 return read;
             }
@@ -172,7 +195,7 @@ impl ServerCache {
             if stored != Stored::NotStored {
                 self.count_fetch(fetch, false);
                 let Stored::Stored { cas } = stored else { return None };
-                return Some(read(self.shared.vivified(&write, cas)));
+                return Some(read(self.shared.vivified(&write, cas), None));
             }
         }
     }
@@ -275,12 +298,18 @@ impl Shared {
 
     /// Lends a hit with its value decoded; removes what is damaged.
     #[inline]
-    fn open<R>(&self, block: &Block, hit: Hit<'_>, read: impl FnOnce(Hit<'_>) -> R) -> Option<R> {
+    fn open<'c, 'p, R>(
+        &self,
+        loan: Loan<'c, 'p>,
+        hit: Hit<'_>,
+        read: impl FnOnce(Hit<'_>, Option<Loan<'c, 'p>>) -> R,
+    ) -> Option<R> {
         if self.packer.is_none() {
-            return Some(read(hit));
+            return Some(read(hit, Some(loan)));
         }
+        let block = loan.node.key();
         match self.unpack(block) {
-            Some(value) => Some(read(Hit { value: &value, ..hit })),
+            Some(value) => Some(read(Hit { value: &value, ..hit }, None)),
             None => {
                 self.let_go(block);
                 None
