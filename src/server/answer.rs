@@ -337,7 +337,7 @@ impl<'o, 's> Answer<'o, 's> {
         }
     }
 
-    fn touch(&mut self, key: &[u8], exptime: i32, form: &Form<'_>) {
+    fn touch(&mut self, key: &[u8], exptime: i64, form: &Form<'_>) {
         let touched = self.service.cache.touch(key, Exptime::from_wire(exptime));
         self.done(if touched { Outcome::Done } else { Outcome::NotFound }, form, "TOUCHED");
     }

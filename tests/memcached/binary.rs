@@ -56,6 +56,9 @@ fn set(opcode: u8, key: &str, value: &str) -> Vec<u8> {
     request(opcode, 0, [&[0, 0, 0, 7, 0, 0, 0, 0], key.as_bytes(), value.as_bytes()])
 }
 
+/// A time that is over: the Unix time of a day in 1970.
+const OVER: u32 = 2_592_001;
+
 fn keyed(opcode: u8, key: &str) -> Vec<u8> {
     request(opcode, 0, [b"", key.as_bytes(), b""])
 }
@@ -164,15 +167,39 @@ fn numbers() {
 #[test]
 fn touch_and_flush() {
     let service = service();
-    let touch = |opcode, exptime: i32| request(opcode, 0, [&exptime.to_be_bytes(), b"a", b""]);
+    let touch = |opcode, exptime: u32| request(opcode, 0, [&exptime.to_be_bytes(), b"a", b""]);
     let asked =
-        [set(0x01, "a", "x"), touch(0x1c, 100), touch(0x1d, 100), touch(0x1e, -1), touch(0x1d, 0), touch(0x1e, 0)];
+        [set(0x01, "a", "x"), touch(0x1c, 100), touch(0x1d, 100), touch(0x1e, OVER), touch(0x1d, 0), touch(0x1e, 0)];
     let answers = ask(&service, &asked);
     assert_eq!(answers[1..], [ok(0x1c, ""), ok(0x1d, "x"), ok(0x1e, "x"), (0x1d, 1, "Not found".into())]);
     let asked = [set(0x01, "a", "x"), request(0x08, 0, [&[0, 0, 0, 100], b"", b""]), keyed(0x00, "a")];
     assert_eq!(ask(&service, &asked)[1..], [ok(0x08, ""), ok(0x00, "x")]);
     let asked = [request(0x08, 0, [b"", b"", b""]), keyed(0x09, "a"), request(0x1b, 0, [&[0; 4], b"", b""])];
     assert_eq!(ask(&service, &asked), [ok(0x08, ""), ok(0x1b, "")]);
+}
+
+/// As memcached 1.6.18 answers it: the field has no sign.
+#[test]
+fn times_above_2_31_are_far_ahead() {
+    let number = String::from_utf8(13_u64.to_be_bytes().to_vec()).unwrap();
+    for exptime in [1 << 31, u32::MAX] {
+        let (service, bytes) = (service(), exptime.to_be_bytes());
+        let with_time = |opcode| request(opcode, 0, [&bytes, b"a", b""]);
+        let set = request(0x01, 0, [&[[0; 4], bytes].concat(), b"a", b"x"]);
+        let asked = [set, keyed(0x00, "a"), with_time(0x1c), with_time(0x1d), keyed(0x00, "a")];
+        let answers = ask(&service, &asked);
+        let statuses: Vec<_> = answers.iter().map(|answer| answer.1).collect();
+        assert_eq!(statuses, [0; 5], "{exptime}");
+        // The one that says not to make it is no time.
+        let made = ask(&service, &[count(0x05, 1, 13, exptime), keyed(0x09, "n"), noop()]);
+        if exptime == u32::MAX {
+            assert_eq!(made, [(0x05, 1, "Not found".to_owned()), ok(NOOP, "")]);
+        } else {
+            assert_eq!(made, [ok(0x05, &number), ok(0x09, "13"), ok(NOOP, "")]);
+        }
+        let flush = request(0x08, 0, [&bytes, b"", b""]);
+        assert_eq!(ask(&service, &[flush, keyed(0x00, "a")]), [ok(0x08, ""), ok(0x00, "x")], "{exptime}");
+    }
 }
 
 #[test]

@@ -191,7 +191,8 @@ impl<'b> Parts<'b> {
             let fits = extras.len() == extras_len && key.is_empty() != has_key && (value_len == 0 || may_have_value);
             if fits { Ok(()) } else { Err(Status::Invalid) }
         };
-        let time = |at: usize| be32(&extras[at..at + 4]) as i32;
+        // Without a sign, unlike in text: nothing is over at once, and above 2^31 are Unix times far ahead.
+        let time = |at: usize| i64::from(be32(&extras[at..at + 4]));
         match header.loud() {
             opcode::GET => {
                 fits(0, true, false)?;
@@ -250,7 +251,7 @@ impl<'b> Parts<'b> {
     fn count(&self) -> Count<'b> {
         let Self { extras, key, cas, .. } = *self;
         let (delta, initial, exptime) = (be64(&extras[..8]), be64(&extras[8..16]), be32(&extras[16..20]));
-        let vivify = (exptime != NOT_TO_BE_MADE).then_some((initial, exptime as i32));
+        let vivify = (exptime != NOT_TO_BE_MADE).then_some((initial, i64::from(exptime)));
         let decrement = self.header.loud() == opcode::DECREMENT;
         Count { key, decrement, delta, vivify, cas, ..Count::default() }
     }

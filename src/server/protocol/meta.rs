@@ -52,9 +52,9 @@ fn bit(flag: u8) -> u64 {
 /// What flags say, all of them.
 #[derive(Default)]
 struct Flags {
-    touch: Option<i32>,
-    vivify: Option<i32>,
-    recache: Option<i32>,
+    touch: Option<i64>,
+    vivify: Option<i64>,
+    recache: Option<i64>,
     client_flags: u32,
     cas: Option<u64>,
     new_cas: Option<u64>,

@@ -105,13 +105,13 @@ pub(crate) enum Request<'b> {
     Delete(Delete<'b>, Form<'b>),
     Touch {
         key: &'b [u8],
-        exptime: i32,
+        exptime: i64,
         form: Form<'b>,
     },
     /// Everything about an entry but its value.
     Inspect(&'b [u8]),
     Flush {
-        delay: i32,
+        delay: i64,
         form: Form<'b>,
     },
     Version(Form<'b>),
@@ -144,7 +144,7 @@ pub(crate) enum Request<'b> {
 pub(crate) struct Keys {
     pub(crate) with_cas: bool,
     /// The new deadline, of `gat` and `gats`.
-    pub(crate) touch: Option<i32>,
+    pub(crate) touch: Option<i64>,
 }
 
 /// To read an entry, and what this does to it.
@@ -152,11 +152,11 @@ pub(crate) struct Keys {
 pub(crate) struct Lookup<'b> {
     pub(crate) key: &'b [u8],
     /// A new deadline.
-    pub(crate) touch: Option<i32>,
+    pub(crate) touch: Option<i64>,
     /// The deadline of an empty entry that is made where there is none.
-    pub(crate) vivify: Option<i32>,
+    pub(crate) vivify: Option<i64>,
     /// Whoever finds less time left than this may make a new one.
-    pub(crate) recache: Option<i32>,
+    pub(crate) recache: Option<i64>,
     /// Leaves recency and the time of the last access as they are.
     pub(crate) no_bump: bool,
     /// The cas unique of a value that the client has already, and need not be given.
@@ -182,7 +182,7 @@ pub(crate) struct Store<'b> {
     pub(crate) key: &'b [u8],
     pub(crate) mode: Mode,
     pub(crate) flags: u32,
-    pub(crate) exptime: i32,
+    pub(crate) exptime: i64,
     /// The length of the block without its end mark.
     pub(crate) len: usize,
     /// The cas unique that the present entry must have.
@@ -190,7 +190,7 @@ pub(crate) struct Store<'b> {
     /// The one that it is to get.
     pub(crate) new_cas: Option<u64>,
     /// The deadline of an entry that `append` or `prepend` makes where there is none.
-    pub(crate) vivify: Option<i32>,
+    pub(crate) vivify: Option<i64>,
     /// An older cas unique than the present one will do, and makes the entry stale.
     pub(crate) invalidate: bool,
 }
@@ -209,8 +209,8 @@ pub(crate) struct Count<'b> {
     pub(crate) decrement: bool,
     pub(crate) delta: u64,
     /// The number, and its deadline, where there is none.
-    pub(crate) vivify: Option<(u64, i32)>,
-    pub(crate) touch: Option<i32>,
+    pub(crate) vivify: Option<(u64, i64)>,
+    pub(crate) touch: Option<i64>,
     pub(crate) cas: Option<u64>,
     pub(crate) new_cas: Option<u64>,
 }
@@ -224,7 +224,7 @@ pub(crate) struct Delete<'b> {
     pub(crate) stale: bool,
     pub(crate) empty: bool,
     /// The deadline of what is marked.
-    pub(crate) touch: Option<i32>,
+    pub(crate) touch: Option<i64>,
 }
 
 /// What came of a request that changes an entry.

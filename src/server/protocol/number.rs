@@ -43,8 +43,8 @@ pub(crate) fn signed(word: &[u8]) -> Option<i64> {
 }
 
 /// A number of 32 bits with a sign.
-pub(crate) fn small(word: &[u8]) -> Option<i32> {
-    signed(word).and_then(|number| i32::try_from(number).ok())
+pub(crate) fn small(word: &[u8]) -> Option<i64> {
+    signed(word).filter(|number| i32::try_from(*number).is_ok())
 }
 
 /// Client flags.

@@ -104,7 +104,7 @@ fn parse_store(mode: Mode, with_cas: bool, arguments: &[u8], used: usize) -> Res
     let skip = || wrong().skipping(block);
     let flags = number::flags(flags).ok_or_else(skip)?;
     // A time that 32 bits can't hold counts as a negative one.
-    let exptime = i32::try_from(signed(exptime).ok_or_else(skip)?).unwrap_or(-1);
+    let exptime = small(exptime).or_else(|| signed(exptime).map(|_| -1)).ok_or_else(skip)?;
     let cas = if with_cas { Some(unsigned(cas).ok_or_else(skip)?) } else { None };
     if key.len() > MAX_KEY {
         return Err(skip());

@@ -33,8 +33,9 @@ impl Exptime {
     /// At once: an item that is stored so takes the old one away and is never seen.
     pub const AT_ONCE: Self = Self::In(0);
 
-    /// As memcached's protocols say it, in 32 bits: 0 is never, a negative number at once, up to 2,592,000 are seconds from
-    /// now, and anything above that is a Unix time.
+    /// As memcached's protocols say it: 0 is never, a negative number at once, up to 2,592,000 are seconds from now, and
+    /// anything above that is a Unix time. Text has 32 bits with a sign, the binary protocol 32 without; what is above
+    /// those is as far ahead as there is.
     ///
     /// # Examples
     ///
@@ -45,13 +46,16 @@ impl Exptime {
     /// assert_eq!(Exptime::from_wire(-1), Exptime::AT_ONCE);
     /// assert_eq!(Exptime::from_wire(2_592_000), Exptime::In(2_592_000));
     /// assert_eq!(Exptime::from_wire(1_800_000_000), Exptime::At(1_800_000_000));
+    /// assert_eq!(Exptime::from_wire(4_000_000_000_u32), Exptime::At(4_000_000_000));
     /// ```
-    pub fn from_wire(exptime: i32) -> Self {
+    pub fn from_wire(exptime: impl Into<i64>) -> Self {
+        let exptime = exptime.into();
         match u32::try_from(exptime) {
             Ok(0) => Self::Never,
             Ok(seconds) if seconds <= RELATIVE => Self::In(seconds),
             Ok(unix) => Self::At(unix),
-            Err(_) => Self::AT_ONCE,
+            Err(_) if exptime < 0 => Self::AT_ONCE,
+            Err(_) => Self::At(u32::MAX),
         }
     }
 }
