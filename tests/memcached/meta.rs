@@ -169,7 +169,7 @@ fn wrong_flags() {
         ("mg a _", "invalid flag"),
         ("mg a N", "bad token in command line format"),
         ("mg a Tx", "bad token in command line format"),
-        ("mg a T2147483648", "bad token in command line format"),
+        ("mg a T9223372036854775808", "bad token in command line format"),
         ("mg a R1 Ex", "bad token in command line format"),
         ("mg a O12345678901234567890123456789012", "opaque token too long"),
         ("md a z", "invalid or duplicate flag"),

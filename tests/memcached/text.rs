@@ -160,6 +160,26 @@ fn times() {
         "gat x a\r\ngat 1\r\ngats\r\n",
         &format!("CLIENT_ERROR invalid exptime argument\r\n{BAD_FORMAT}{BAD_FORMAT}"),
     );
+    // What 32 bits can't hold is over, whichever command says it; what 64 can't is no time.
+    for exptime in ["2147483648", "4294967296", "-2147483649", "9223372036854775807"] {
+        for (ask, answer) in [
+            ("touch a {}", "TOUCHED\r\n"),
+            ("gat {} a", "VALUE a 0 1\r\nx\r\nEND\r\n"),
+            ("mg a T{} v", "VA 1\r\nx\r\n"),
+            ("ms a 1 T{}\r\ny", "HD\r\n"),
+            ("ma a T{} D0 v", "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"),
+            ("md a I T{}", "HD\r\n"),
+        ] {
+            let left = if ask.starts_with("ma") { "VALUE a 0 1\r\nx\r\nEND\r\n" } else { "END\r\n" };
+            let ask = ask.replace("{}", exptime);
+            check(&service, &format!("set a 0 0 1\r\nx\r\n{ask}\r\nget a\r\n"), &format!("STORED\r\n{answer}{left}"));
+        }
+    }
+    check(
+        &service,
+        "touch a 9223372036854775808\r\nmg a T9223372036854775808\r\n",
+        "CLIENT_ERROR invalid exptime argument\r\nCLIENT_ERROR bad token in command line format\r\n",
+    );
 }
 
 #[test]

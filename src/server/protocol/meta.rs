@@ -6,7 +6,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::server::protocol::number::{flags, small, unsigned};
+use crate::server::protocol::number::{exptime, flags, small, unsigned};
 use crate::server::protocol::{
     BAD_FORMAT, Count, Delete, Form, Lookup, MAX_BLOCK, MAX_KEY, Mode, NON_NUMERIC, Outcome, Parsed, Request, Scratch,
     Store, TOO_LARGE, Words, Wrong,
@@ -137,11 +137,11 @@ fn parse_flags(line: &mut MetaLine<'_>) -> Result<Flags, &'static str> {
         }
         line.seen |= bit(flag);
         let number = || unsigned(token).ok_or(BAD_TOKEN);
-        let time = || small(token).ok_or(BAD_TOKEN);
+        let time = || exptime(token).ok_or(BAD_TOKEN);
         match flag {
             b'N' => said.vivify = Some(time()?),
             b'T' => said.touch = Some(time()?),
-            b'R' => said.recache = Some(time()?),
+            b'R' => said.recache = Some(small(token).ok_or(BAD_TOKEN)?),
             b'F' => said.client_flags = flags(token).ok_or(BAD_FORMAT)?,
             b'C' => said.cas = Some(number()?),
             b'E' => said.new_cas = Some(number()?),

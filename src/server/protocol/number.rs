@@ -47,6 +47,12 @@ pub(crate) fn small(word: &[u8]) -> Option<i64> {
     signed(word).filter(|number| i32::try_from(*number).is_ok())
 }
 
+/// When an item is to expire. A time that 32 bits can't hold counts as a negative one, as memcached has it.
+#[inline]
+pub(crate) fn exptime(word: &[u8]) -> Option<i64> {
+    signed(word).map(|number| i32::try_from(number).unwrap_or(-1).into())
+}
+
 /// Client flags.
 #[inline]
 pub(crate) fn flags(word: &[u8]) -> Option<u32> {

@@ -2,7 +2,7 @@
 //!
 //! After the rules of memcached 1.6.45. Knows no state but what a line says.
 
-use crate::server::protocol::number::{self, signed, small, unsigned};
+use crate::server::protocol::number::{self, small, unsigned};
 use crate::server::protocol::{
     BAD_CHUNK, BAD_FORMAT, Count, Delete, Form, Keys, MAX_BLOCK, MAX_KEY, MAX_LINE, Mode, NON_NUMERIC, Outcome, Parsed,
     Request, Scratch, Store, TOO_LARGE, Words, Wrong, line, meta,
@@ -103,8 +103,7 @@ fn parse_store(mode: Mode, with_cas: bool, arguments: &[u8], used: usize) -> Res
     // The length is known, so the block can be skipped whatever else is wrong.
     let skip = || wrong().skipping(block);
     let flags = number::flags(flags).ok_or_else(skip)?;
-    // A time that 32 bits can't hold counts as a negative one.
-    let exptime = small(exptime).or_else(|| signed(exptime).map(|_| -1)).ok_or_else(skip)?;
+    let exptime = number::exptime(exptime).ok_or_else(skip)?;
     let cas = if with_cas { Some(unsigned(cas).ok_or_else(skip)?) } else { None };
     if key.len() > MAX_KEY {
         return Err(skip());
@@ -119,7 +118,7 @@ fn parse_get_and_touch(with_cas: bool, arguments: &[u8], used: usize) -> Result<
     let Some(exptime) = words.next().filter(|_| !words.rest().is_empty()) else {
         return Err(Wrong::line(BAD_FORMAT, used));
     };
-    let touch = small(exptime).ok_or(Wrong::line(BAD_EXPTIME, used))?;
+    let touch = number::exptime(exptime).ok_or(Wrong::line(BAD_EXPTIME, used))?;
     Ok((Request::Keys(Keys { with_cas, touch: Some(touch) }), 0))
 }
 
@@ -156,7 +155,7 @@ fn parse_delete(arguments: &[u8]) -> Result<Request<'_>, &'static str> {
 fn parse_touch(arguments: &[u8]) -> Result<Request<'_>, &'static str> {
     let mut words = Words::new(arguments);
     let key = key(words.next())?;
-    let exptime = small(words.next().ok_or(BAD_FORMAT)?).ok_or(BAD_EXPTIME)?;
+    let exptime = number::exptime(words.next().ok_or(BAD_FORMAT)?).ok_or(BAD_EXPTIME)?;
     Ok(Request::Touch { key, exptime, form: Form::Text { noreply: noreply(arguments) } })
 }
 
