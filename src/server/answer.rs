@@ -287,6 +287,11 @@ impl<'o, 's> Answer<'o, 's> {
             Counted::NotANumber => Outcome::NonNumeric,
             Counted::Exists => Outcome::Exists,
             Counted::NotStored => Outcome::NotStored,
+            // memcached has other words for it here than where a value is stored.
+            Counted::NoMemory => match form {
+                Form::Text { noreply: false } | Form::Meta(_) => return self.line("SERVER_ERROR out of memory"),
+                Form::Text { noreply: true } | Form::Binary(_) => Outcome::NoMemory,
+            },
         };
         self.done(outcome, form, "");
     }

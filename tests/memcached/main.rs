@@ -3,6 +3,7 @@
 
 mod attacks;
 mod binary;
+mod full;
 mod lab;
 mod large;
 mod meta;

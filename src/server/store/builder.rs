@@ -49,7 +49,8 @@ impl ServerCacheBuilder {
     }
 
     /// Whether items make room for others when the limit is reached: they do where nothing is said. If not, what would need
-    /// room is refused ([`Stored::NoMemory`](super::Stored::NoMemory)), a few hundredths below the limit.
+    /// room is refused ([`Stored::NoMemory`](super::Stored::NoMemory)), a few hundredths below the limit. What takes the
+    /// place of an item that is as long needs none.
     pub fn evictions(mut self, evicts: bool) -> Self {
         self.evicts = evicts;
         self

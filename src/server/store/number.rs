@@ -59,8 +59,16 @@ pub enum Counted {
     NotANumber,
     /// The item has another cas unique.
     Exists,
-    /// The number can't be stored, for whatever reason a value can't.
+    /// There is no room for the number, and nothing may be evicted for it.
+    NoMemory,
+    /// The number can't be stored, for whatever other reason a value can't.
     NotStored,
+}
+
+impl Counted {
+    fn refused(stored: Stored) -> Self {
+        if stored == Stored::NoMemory { Self::NoMemory } else { Self::NotStored }
+    }
 }
 
 impl ServerCache {
@@ -95,7 +103,7 @@ impl ServerCache {
                         }
                         // Somebody else was faster.
                         Stored::NotStored => {}
-                        _ => return Counted::NotStored,
+                        refused => return Counted::refused(refused),
                     }
                 }
                 (counted, _) => break counted,
@@ -144,10 +152,10 @@ impl Shared {
         let mut digits = number.to_string().into_bytes();
         digits.resize(digits.len().max(plain.len()), b' ');
         let write = Write { key: old.key(), flags: parts.flags, cas: count.cas, ..Write::default() };
-        let Ok((cas, block)) = self.make(&write, [&*digits, &[]], old.state().marks()) else {
-            return (Counted::NotStored, Change::Keep);
-        };
-        (Counted::Number { number, cas }, self.put_or_keep_time(block, count.touch))
+        match self.make(&write, [&*digits, &[]], old.state().marks(), Some(old)) {
+            Ok((cas, block)) => (Counted::Number { number, cas }, self.put_or_keep_time(block, count.touch)),
+            Err(refused) => (Counted::refused(refused), Change::Keep),
+        }
     }
 }
 

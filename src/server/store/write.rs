@@ -49,6 +49,13 @@ pub struct Write<'a> {
     pub binary_key: bool,
 }
 
+impl Write<'_> {
+    /// Whether it is to be stored in any case.
+    fn is_plain_set(&self) -> bool {
+        self.mode == Mode::Set && self.compare.is_none()
+    }
+}
+
 /// What became of a [`Write`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -92,7 +99,8 @@ impl ServerCache {
         counts.count(Counter::CmdSet);
         self.shared.sweep(self.shared.gone_below());
         let stored = match (write.mode, write.compare) {
-            (Mode::Set, None) => self.store(write),
+            // Whether there is room may hang on what it replaces.
+            (Mode::Set, None) if self.shared.evicts => self.store(write),
             _ => self.store_if(write, 0),
         };
         match stored {
@@ -107,7 +115,7 @@ impl ServerCache {
     fn store(&self, write: &Write<'_>) -> Stored {
         let shared = &*self.shared;
         shared.gone_below();
-        let (cas, block) = match shared.make(write, [write.value, &[]], 0) {
+        let (cas, block) = match shared.make(write, [write.value, &[]], 0, None) {
             Ok(made) => made,
             Err(refused) => {
                 // What was to be replaced must not be served any more.
@@ -154,8 +162,8 @@ impl Shared {
     fn decide(&self, write: &Write<'_>, marks: u32, old: Option<&Block>) -> Decision {
         let Some(old) = old else {
             return match (write.mode, write.compare, write.vivify) {
-                (Mode::Add, ..) => self.put(write, marks),
-                (Mode::Append | Mode::Prepend, _, Some(exptime)) => self.put(&Write { exptime, ..*write }, marks),
+                (Mode::Add, ..) | (Mode::Set, None, _) => self.put(write, marks, None),
+                (Mode::Append | Mode::Prepend, _, Some(exptime)) => self.put(&Write { exptime, ..*write }, marks, None),
                 (Mode::Set | Mode::Replace, Some(_), _) => (Stored::NotFound, Change::Keep),
                 _ => (Stored::NotStored, Change::Keep),
             };
@@ -166,7 +174,7 @@ impl Shared {
             (Mode::Set | Mode::Replace, Some(compare)) if compare != old.parts().cas => {
                 if write.as_stale && is_older(compare) { self.put_stale(write, old) } else { EXISTS }
             }
-            (Mode::Set | Mode::Replace, _) => self.put(write, marks),
+            (Mode::Set | Mode::Replace, _) => self.put(write, marks, Some(old)),
             (_, Some(compare)) if compare != 0 && compare != old.parts().cas => EXISTS,
             (Mode::Append | Mode::Prepend, _) => self.put_longer(write, old),
         }
@@ -175,19 +183,23 @@ impl Shared {
     /// Stores as old what was made of an older item; the time stays, and whether somebody was told to make a newer one.
     fn put_stale(&self, write: &Write<'_>, old: &Block) -> Decision {
         let marks = State::STALE | old.state().marks() & State::TOKEN_SENT;
-        decision(self.make(write, [write.value, &[]], marks), |block| Change::PutKeepingTime(block, ()))
+        decision(self.make(write, [write.value, &[]], marks, Some(old)), |block| Change::PutKeepingTime(block, ()))
     }
 
     fn put_longer(&self, write: &Write<'_>, old: &Block) -> Decision {
         let Some(plain) = self.unpack(old) else { return (Stored::NotStored, Change::Remove) };
         let pieces = if write.mode == Mode::Append { [&*plain, write.value] } else { [write.value, &*plain] };
-        let made =
-            self.make(&Write { flags: old.parts().flags, ..*write }, pieces, old.state().marks() & State::BINARY_KEY);
+        let (flags, marks) = (old.parts().flags, old.state().marks() & State::BINARY_KEY);
+        let made = self.make(&Write { flags, ..*write }, pieces, marks, Some(old));
         decision(made, |block| Change::PutKeepingTime(block, ()))
     }
 
-    fn put(&self, write: &Write<'_>, marks: u32) -> Decision {
-        decision(self.make(write, [write.value, &[]], marks), |block| self.put_for(block, write.exptime))
+    fn put(&self, write: &Write<'_>, marks: u32, old: Option<&Block>) -> Decision {
+        match self.make(write, [write.value, &[]], marks, old) {
+            // What was to be replaced must not be served any more.
+            Err(refused) if write.is_plain_set() => (refused, Change::Remove),
+            made => decision(made, |block| self.put_for(block, write.exptime)),
+        }
     }
 
     /// Puts a block in that expires then.
@@ -206,8 +218,15 @@ impl Shared {
         }
     }
 
-    /// A block for a write with a value of these two pieces, and its cas unique; or why there can be none.
-    pub(super) fn make(&self, write: &Write<'_>, value: [&[u8]; 2], marks: u32) -> Result<(u64, Block), Stored> {
+    /// A block for a write with a value of these two pieces that takes the place of `old`, and its cas unique; or why there
+    /// can be none.
+    pub(super) fn make(
+        &self,
+        write: &Write<'_>,
+        value: [&[u8]; 2],
+        marks: u32,
+        old: Option<&Block>,
+    ) -> Result<(u64, Block), Stored> {
         let birth = self.next_change();
         let cas = write.cas.unwrap_or(birth);
         let marks = if write.binary_key { marks | State::BINARY_KEY } else { marks };
@@ -216,10 +235,11 @@ impl Shared {
         if !self.has_room(&fields, write.key.len(), value[0].len().saturating_add(value[1].len())) {
             return Err(Stored::TooLarge);
         }
-        if !self.evicts && self.would_evict(Block::len_for(&fields, write.key.len(), value[0].len() + value[1].len())) {
+        let block = self.pack(fields, write.key, value)?;
+        if !self.evicts && self.would_evict(block.len(), old.map(Block::len)) {
             return Err(Stored::NoMemory);
         }
-        Ok((cas, self.pack(fields, write.key, value)?))
+        Ok((cas, block))
     }
 
     fn has_room(&self, fields: &Fields, key_len: usize, value_len: usize) -> bool {
@@ -228,18 +248,28 @@ impl Shared {
             && Block::len_for(fields, key_len, value_len) <= self.max_item_bytes
     }
 
-    /// Whether a block so long might have others evicted: less is free than it takes, with what a stripe draws in advance
-    /// and its tables grow by.
-    fn would_evict(&self, len: usize) -> bool {
+    /// Whether a block so long might have others evicted: less is free than it takes beyond the one that it replaces, with
+    /// what a stripe draws in advance and its tables grow by.
+    fn would_evict(&self, len: usize, old: Option<usize>) -> bool {
+        let more = len.saturating_sub(old.unwrap_or(0));
+        if more == 0 {
+            return false;
+        }
         let budget = &self.cache.core.budget;
         let margin = budget.limit() / 64 + 2 * budget.quantum();
-        budget.free() < (len as u64 + margin) as i64
+        // New items leave this margin as it is. It is there for what grows by no more than a header or a number can, so that
+        // a value is not refused that is no longer than the old one; but for a part, as several may look at the same time.
+        let margin = if old.is_some() && more <= FEW { margin / 16 } else { margin };
+        budget.free() < (more as u64 + margin) as i64
     }
 
     pub(super) fn time_to_live(&self, exptime: Exptime) -> Option<Duration> {
         self.calendar.time_to_live(exptime, &self.cache.core.time)
     }
 }
+
+/// By so many bytes a header can grow, by wider numbers and flags, and a number that is counted up.
+const FEW: usize = 20;
 
 type Decision = (Stored, Change<Block, ()>);
 
