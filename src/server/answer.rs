@@ -222,7 +222,7 @@ impl<'o, 's> Answer<'o, 's> {
         let replaces = match form {
             Form::Meta(_) => true,
             Form::Text { .. } => store.is_plain_set(),
-            Form::Binary(_) => store.mode == Mode::Set,
+            Form::Binary(header) => header.is_set(),
         };
         self.service.cache.refuse(store.key, replaces);
         match form {
@@ -343,8 +343,11 @@ impl<'o, 's> Answer<'o, 's> {
     }
 
     fn touch(&mut self, key: &[u8], exptime: i64, form: &Form<'_>) {
-        let touched = self.service.cache.touch(key, Exptime::from_wire(exptime));
-        self.done(if touched { Outcome::Done } else { Outcome::NotFound }, form, "TOUCHED");
+        match (self.service.cache.touch_and_tell(key, Exptime::from_wire(exptime)), form) {
+            (Some((flags, cas)), Form::Binary(header)) => binary::put_touched(self.output.bytes(), *header, flags, cas),
+            (Some(_), _) => self.done(Outcome::Done, form, "TOUCHED"),
+            (None, _) => self.done(Outcome::NotFound, form, ""),
+        }
     }
 
     /// Everything about an entry, which is not a use of it.

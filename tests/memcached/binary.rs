@@ -125,6 +125,36 @@ fn cas_compares() {
     assert_eq!(statuses, [2, 0, 1]);
 }
 
+/// As memcached 1.6.18 answers it.
+#[test]
+fn add_with_a_cas_compares() {
+    let service = service();
+    let add = |opcode, cas, value: &[u8]| request(opcode, cas, [&[0; 8], b"a", value]);
+    let missing = (0x02, 1, "Not found".to_owned());
+    assert_eq!(ask(&service, &[add(0x02, 5, b"x"), keyed(0x09, "a"), noop()]), [missing, ok(NOOP, "")]);
+    let cas = answers(&talk(&service, [set(0x01, "a", "x").as_slice()]))[0].cas;
+    let exists = |opcode| (opcode, 2, "Data exists for key.".to_owned());
+    assert_eq!(ask(&service, &[add(0x02, cas + 1, b"y"), keyed(0x00, "a")]), [exists(0x02), ok(0x00, "x")]);
+    assert_eq!(ask(&service, &[add(0x02, cas, b"y"), keyed(0x00, "a")]), [ok(0x02, ""), ok(0x00, "y")]);
+    assert_eq!(ask(&service, &[add(0x12, cas, b"z"), noop()]), [exists(0x12), ok(NOOP, "")]);
+    // It is no set, which would take the old value away.
+    let asked = [add(0x02, cas, &[b'x'; 2 << 20]), keyed(0x00, "a")];
+    assert_eq!(ask(&service, &asked), [(0x02, 3, "Too large.".to_owned()), ok(0x00, "y")]);
+}
+
+#[test]
+fn a_touch_tells_flags_and_cas() {
+    let service = service();
+    let cas = answers(&talk(&service, [set(0x01, "a", "x").as_slice()]))[0].cas;
+    for time in [100, OVER] {
+        let heard = talk(&service, [request(0x1c, 0, [&time.to_be_bytes(), b"a", b""]).as_slice()]);
+        let (extras, key, value) = (vec![0, 0, 0, 7], vec![], vec![]);
+        assert_eq!(answers(&heard), [Answer { opcode: 0x1c, status: 0, cas, extras, key, value }]);
+    }
+    let missing = (0x1c, 1, "Not found".to_owned());
+    assert_eq!(ask(&service, &[request(0x1c, 0, [&[0; 4], b"a", b""])]), [missing]);
+}
+
 #[test]
 fn quiet_forms_say_only_what_is_unexpected() {
     let service = service();

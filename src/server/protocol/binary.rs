@@ -67,6 +67,11 @@ impl Header {
         matches!(self.opcode, opcode::GET_K | opcode::GET_KQ | opcode::GAT_K | opcode::GAT_KQ)
     }
 
+    /// Whether it says to store in any case, or with a cas unique if that is the item's.
+    pub(crate) fn is_set(self) -> bool {
+        self.loud() == opcode::SET
+    }
+
     /// The opcode of which this is the quiet form, if it is one.
     fn loud(self) -> u8 {
         match self.opcode {
@@ -206,6 +211,8 @@ impl<'b> Parts<'b> {
                 fits(8, true, true)?;
                 let mode = match header.loud() {
                     opcode::SET => Mode::Set,
+                    // With a cas it is not to add but to compare, as memcached has it.
+                    opcode::ADD if cas.is_some() => Mode::Set,
                     opcode::ADD => Mode::Add,
                     _ => Mode::Replace,
                 };
@@ -293,6 +300,11 @@ pub(crate) fn put_head(
 pub(crate) fn put_value(out: &mut Vec<u8>, header: Header, cas: u64, value: &[u8]) {
     put_head(out, header, Status::Ok, cas, [b"", b""], value.len());
     out.extend_from_slice(value);
+}
+
+/// The answer to a touch, which gives the item's client flags.
+pub(crate) fn put_touched(out: &mut Vec<u8>, header: Header, flags: u32, cas: u64) {
+    put_head(out, header, Status::Ok, cas, [&flags.to_be_bytes(), b""], 0);
 }
 
 /// An answer that says what is wrong.

@@ -202,21 +202,26 @@ impl ServerCache {
 
     /// Gives the item of a key another expiry time; whether there is one. A use. Takes a lock for a moment.
     pub fn touch(&self, key: &[u8], exptime: Exptime) -> bool {
+        self.touch_and_tell(key, exptime).is_some()
+    }
+
+    /// As [`touch`](Self::touch), and gives the item's client flags and its cas unique.
+    pub(crate) fn touch_and_tell(&self, key: &[u8], exptime: Exptime) -> Option<(u32, u64)> {
         let cache = &self.shared.cache;
         let at = cache.locate(key);
         let gone_below = self.shared.gone_below();
         let touched = loop {
             let pin = pin();
             let found = cache.find_and_use(key, at, &pin);
-            match found.filter(|node| node.key().parts().birth >= gone_below) {
-                None => break false,
-                Some(node) if self.shared.touch(at, node, exptime).is_some() => break true,
-                // It was displaced meanwhile.
-                Some(_) => {}
+            let Some(node) = found.filter(|node| node.key().parts().birth >= gone_below) else { break None };
+            if self.shared.touch(at, node, exptime).is_some() {
+                let parts = node.key().parts();
+                break Some((parts.flags, parts.cas));
             }
+            // It was displaced meanwhile.
         };
         self.shared.counts.count(Counter::CmdTouch);
-        self.shared.counts.count(if touched { Counter::TouchHits } else { Counter::TouchMisses });
+        self.shared.counts.count(if touched.is_some() { Counter::TouchHits } else { Counter::TouchMisses });
         touched
     }
 
