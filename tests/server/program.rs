@@ -267,8 +267,16 @@ fn what_has_no_meaning_is_refused_with_a_reason() {
         (&["-m", "12q"], "units"),
         (&["-a", "999"], "octal"),
         (&["-t", "0"], "threads"),
-        (&["-c", "0"], "max_connections"),
+        (&["-t", "0"], "--threads (-t) 0: give a number from 1 to 1024"),
+        (&["-c", "0"], "--conn-limit (-c) 0: give a number from 1 to 1048576"),
+        (&["-R", "0"], "--max-reqs-per-event (-R) 0: give a number from 1 on"),
+        (&["-b", "0"], "--listen-backlog (-b) 0: give a number from 1 to"),
+        (&["--stripes", "0"], "--stripes 0: give a number from 1 to"),
+        (&["-m", "1k"], "-m: 1024 bytes are too few"),
+        (&["-m", "1000000t"], "-m: 1099511627776000000 bytes are more"),
         (&["-l", "0.0.0.0", "-p", "0"], "authenticate"),
+        (&["-l", "0.0.0.0", "-p", "0"], "--allow-unauthenticated"),
+        (&["-l", "0.0.0.0", "-p", "0"], "-Y FILE"),
         (&["-l", "not a host"], "not a host"),
         (&["-Y", "/nowhere/users", "-p", "0"], "/nowhere/users"),
         (&["--nonsense"], "--nonsense"),
@@ -276,6 +284,10 @@ fn what_has_no_meaning_is_refused_with_a_reason() {
         let (said, code) = refused(flags);
         assert!(said.contains(reason), "{flags:?}: {said}");
         assert!(code.is_some_and(|code| code != 0), "{flags:?}");
+        // Settings of the library are not for whoever reads this.
+        for name in ["max_connections", "requests_per_turn", "max_bytes", "allow_unauthenticated", "listen()"] {
+            assert!(!said.contains(name), "{flags:?}: {said}");
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod codec;
 mod flags;
 mod memory;
 mod options;
+mod refusals;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -50,7 +51,8 @@ fn run(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     // Before anything else can be told by a signal.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let cache = cache(flags)?;
-    let handle = Arc::new(server(flags, &extended)?.build(cache.clone())?.spawn()?);
+    let server = server(flags, &extended)?.build(cache.clone()).map_err(|error| refusals::of_server(&error))?;
+    let handle = Arc::new(server.spawn()?);
     // As with `say`.
     let _ = writeln!(
         io::stdout(),
@@ -110,7 +112,7 @@ fn cache(flags: &Flags) -> Result<ServerCache, Box<dyn std::error::Error>> {
         Some(stripes) => builder.stripes(stripes),
         None => builder,
     };
-    Ok(builder.build()?)
+    Ok(builder.build().map_err(|error| refusals::of_cache(&error))?)
 }
 
 fn server(flags: &Flags, extended: &Extended) -> Result<ServerBuilder, String> {
