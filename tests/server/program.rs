@@ -278,6 +278,9 @@ fn what_has_no_meaning_is_refused_with_a_reason() {
         (&["-l", "0.0.0.0", "-p", "0"], "--allow-unauthenticated"),
         (&["-l", "0.0.0.0", "-p", "0"], "-Y FILE"),
         (&["-l", "not a host"], "not a host"),
+        (&["-l", "/tmp/x.sock"], "-s FILE"),
+        (&["-l", "127.0.0.1:0,./x.sock"], "./x.sock: that is a path"),
+        (&["-l", "notls:/tmp/x.sock"], "-s FILE"),
         (&["-Y", "/nowhere/users", "-p", "0"], "/nowhere/users"),
         (&["--nonsense"], "--nonsense"),
     ] {

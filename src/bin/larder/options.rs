@@ -87,6 +87,12 @@ impl Extended {
         if verify.unwrap_or(0) > 0 && extended.client_ca.is_none() {
             return Err("-o ssl_verify_mode needs the authorities: -o ssl_ca_cert=FILE".to_owned());
         }
+        for path in &flags.listen {
+            // With a port behind it, it would be a socket of another name.
+            if path.contains('/') {
+                return Err(format!("-l {path}: that is a path; for a Unix socket give -s FILE"));
+            }
+        }
         extended.foreign(&flags.foreign)?;
         Ok(extended)
     }
