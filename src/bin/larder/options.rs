@@ -67,6 +67,10 @@ impl Extended {
         let mut verify = None;
         for option in &flags.extended {
             let (name, value) = option.split_once('=').map_or((option.as_str(), ""), |(name, value)| (name, value));
+            // As --tls-cert and its like: whoever gives files means to encrypt.
+            if matches!(name, "ssl_chain_cert" | "ssl_key" | "ssl_ca_cert") && !flags.enable_ssl {
+                return Err(format!("-o {name} needs --enable-ssl (-Z), without which nothing is encrypted"));
+            }
             match name {
                 "idle_timeout" => extended.idle_timeout = number(name, value)?,
                 "ssl_chain_cert" => extended.chain = Some(value.into()),
