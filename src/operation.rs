@@ -265,18 +265,23 @@ impl<K, V> Core<K, V> {
             for stripe in in_turn().filter(|_| self.is_short()) {
                 self.compact(stripe, Slack::Little);
             }
+            if !self.is_short() || is_held_up() {
+                break;
+            }
             for stripe in in_turn() {
-                if !self.is_short() || is_held_up() {
+                if !self.is_short() || self.stripes[stripe].is_held_up() {
                     continue;
                 }
                 gave |= self.vacate_chunk(stripe, usize::MAX, End::Now, keep.filter(|_| stripe == home)) != 0;
                 self.compact(stripe, Slack::Little);
             }
         }
-        for stripe in in_turn() {
-            // At last all but the one entry go, where it needs so much.
+        // At last all but the one entry go, where it needs so much.
+        let all_may_go = self.is_short() && !is_held_up();
+        for stripe in in_turn().filter(|_| all_may_go) {
             let kept = keep.filter(|_| stripe == home);
-            while self.is_short() && !is_held_up() && self.shed(stripe, AT_ONCE, false, kept) != 0 {
+            while self.is_short() && !self.stripes[stripe].is_held_up() && self.shed(stripe, AT_ONCE, false, kept) != 0
+            {
                 self.compact(stripe, Slack::Little);
             }
         }
