@@ -105,10 +105,16 @@ impl Model {
             }
             Step::Touch { key: number, exptime, is_binary } => {
                 let until = self.until(exptime);
-                let item = self.items.get_mut(key(number));
-                let outcome = if item.is_some() { Outcome::Done } else { Outcome::NotFound };
-                item.into_iter().for_each(|item| item.until = until);
-                outcome_in(if is_binary { Form::Binary } else { Form::Text }, outcome, "TOUCHED", "", 0x1c, false)
+                let item = self.items.get_mut(key(number)).map(|item| {
+                    item.until = until;
+                    Item { value: Vec::new(), ..item.clone() }
+                });
+                if is_binary {
+                    show(b"", item.as_ref(), Form::Binary, |_| String::new(), 0x1c)
+                } else {
+                    let outcome = if item.is_some() { Outcome::Done } else { Outcome::NotFound };
+                    outcome_in(Form::Text, outcome, "TOUCHED", "", 0x1c, false)
+                }
             }
             Step::Store { key: number, mode, form, quiet, .. } => {
                 let (key, opcode) = (key(number), [0x01, 0x02, 0x03, 0x0e, 0x0f][mode as usize]);
@@ -204,6 +210,9 @@ impl Model {
         let key = key(number);
         // Only `cas` compares in text.
         let compare = compare.number(self.cas(key)).filter(|_| form != Form::Text || mode == Mode::Set);
+        // With one, the binary ADD is not to add but to compare.
+        let is_cas = form == Form::Binary && mode == Mode::Add && compare.is_some();
+        let mode = if is_cas { Mode::Set } else { mode };
         let until = self.until(exptime);
         let mut new = Item { value: value.bytes(), flags, until, ..Item::default() };
         let old = self.items.get(key);

@@ -116,6 +116,14 @@ impl Exptime {
             Self::Over => -1,
         }
     }
+
+    /// As the binary protocol has it, where a time has no sign: one that is over is a date in 2001.
+    fn bytes(self) -> [u8; 4] {
+        match self {
+            Self::Over => 1_000_000_000_u32.to_be_bytes(),
+            _ => self.number().to_be_bytes(),
+        }
+    }
 }
 
 impl Value {
@@ -168,13 +176,13 @@ impl Step {
                 match form {
                     Form::Text => line(&[b"gat", number.to_string().as_bytes(), key]),
                     Form::Meta => line(&[b"mg", key, format!("v T{number}").as_bytes()]),
-                    Form::Binary => binary(0x1d, 0, [&number.to_be_bytes(), key, b""]),
+                    Form::Binary => binary(0x1d, 0, [&exptime.bytes(), key, b""]),
                 }
             }
             Self::Touch { key, exptime, is_binary } => {
                 let (key, number) = (self::key(key), exptime.number());
                 if is_binary {
-                    binary(0x1c, 0, [&number.to_be_bytes(), key, b""])
+                    binary(0x1c, 0, [&exptime.bytes(), key, b""])
                 } else {
                     line(&[b"touch", key, number.to_string().as_bytes()])
                 }
@@ -233,7 +241,7 @@ impl Step {
             Form::Binary => {
                 let opcode = [0x01, 0x02, 0x03, 0x0e, 0x0f][mode as usize];
                 let quiet = if quiet { [0x11, 0x12, 0x13, 0x19, 0x1a][mode as usize] } else { opcode };
-                let extras = [flags.to_be_bytes(), number.to_be_bytes()].concat();
+                let extras = [flags.to_be_bytes(), exptime.bytes()].concat();
                 let extras = if opcode < 0x0e { extras.as_slice() } else { b"" };
                 return binary(quiet, compare.unwrap_or(0), [extras, key, &value]);
             }
