@@ -291,7 +291,7 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
     }
 
     /// The value of an entry that was counted as a hit.
-    fn value_of(&self, held: &Held<'_, K, F::Stored>) -> Option<V>
+    pub(crate) fn value_of(&self, held: &Held<'_, K, F::Stored>) -> Option<V>
     where
         V: Clone,
     {

@@ -54,7 +54,7 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         }
         let held = stripe.hold(node, &pin);
         drop(pin);
-        self.open_used(held).map_or(Look::Nothing, |entry| Look::Value(entry.into_value()))
+        self.value_of(&held).map_or(Look::Nothing, Look::Value)
     }
 
     /// What a caller that hit a due entry has to do. Waits for nobody.
