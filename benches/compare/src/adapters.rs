@@ -3,7 +3,12 @@
 //!
 //! Only this file knows the caches' own interfaces.
 
-use std::{hint::black_box, num::NonZeroUsize, sync::PoisonError, time::Duration};
+use std::{
+    hint::black_box,
+    num::NonZeroUsize,
+    sync::PoisonError,
+    time::{Duration, Instant},
+};
 
 use larder::Policy;
 use lru::LruCache;
@@ -91,7 +96,32 @@ impl Subject<Ints> for WithTtl {
     }
 }
 
+/// A plain larder cache whose caller reads the clock before each get: what a reading of the clock takes there.
+struct ClockBefore(larder::Cache<u64, u64>);
+
+impl Subject<Ints> for ClockBefore {
+    #[inline]
+    fn get(&self, key: &u64) -> Option<u64> {
+        black_box(Instant::now());
+        self.0.get(key)
+    }
+
+    #[inline]
+    fn insert(&self, key: u64, value: u64) {
+        self.0.insert(key, value);
+    }
+
+    fn holds(&self, key: &u64) -> bool {
+        self.0.contains_key(key)
+    }
+
+    fn settle(&self) {
+        self.0.maintain();
+    }
+}
+
 pub(crate) const PLAIN: &str = "plain";
+pub(crate) const CLOCK: &str = "plain, and the caller reads the clock";
 pub(crate) const TTL: &str = "TTL on each entry";
 
 /// The same larder cache with one feature more each, to be held against the plain one.
@@ -100,6 +130,7 @@ pub(crate) fn features() -> Vec<Candidate<Ints>> {
     let builder = |capacity| larder::Cache::<u64, u64>::builder().max_entries(capacity);
     vec![
         Candidate::new(PLAIN, |capacity| larder_with::<Ints>(Policy::Lru, capacity)),
+        Candidate::new(CLOCK, |capacity| ClockBefore(larder_with::<Ints>(Policy::Lru, capacity))),
         Candidate::new("record_stats", move |capacity| builder(capacity).record_stats().build().expect(VALID)),
         Candidate::new("removal listener", move |capacity| {
             builder(capacity)

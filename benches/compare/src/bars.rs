@@ -4,7 +4,7 @@
 //! The bars on speed are for `u64 -> u64`. A bar whose figures were not measured is left out.
 
 use crate::{
-    adapters::{LARDER_LRU, LARDER_S3_FIFO, QUICK_CACHE, TTL},
+    adapters::{CLOCK, LARDER_LRU, LARDER_S3_FIFO, QUICK_CACHE, TTL},
     features::{COLUMNS, Features},
     latency::{Latency, Tail},
     memory::Memory,
@@ -186,7 +186,7 @@ fn of_latency(latency: &Latency, policy: &'static str, bars: &mut Vec<Bar>) {
 fn of_features(features: &Features, bars: &mut Vec<Bar>) {
     for column in COLUMNS {
         for name in features.names() {
-            let clock = if name == TTL { features.clock } else { 0.0 };
+            let clock = if name == TTL { features.added(column, CLOCK).unwrap_or_default() } else { 0.0 };
             let figures = features.plain(column).zip(features.added(column, name));
             bars.extend(figures.map(|(plain, added)| Bar {
                 requirement: format!("{column}, ns added by {name}"),
