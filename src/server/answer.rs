@@ -7,9 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::server::output::Output;
 use crate::server::protocol::binary::{self, Status};
 use crate::server::protocol::meta::{self, Facts, MetaLine};
-use crate::server::protocol::{
-    BAD_FORMAT, Count, Delete, Form, Keys, Lookup, Mode, Outcome, Request, Store, TOO_LARGE, text,
-};
+use crate::server::protocol::{BAD_FORMAT, Count, Delete, Form, Keys, Lookup, Mode, Outcome, Request, Store, text};
 use crate::server::service::{Event, Service};
 use crate::server::stats;
 use crate::server::store::{self, Counted, Cursor, Exptime, Fetch, Hit, Loan, Meta, Removal, Removed, Write};
@@ -214,9 +212,9 @@ impl<'o, 's> Answer<'o, 's> {
         }
     }
 
-    /// Refuses to store what is larger than any item may be.
+    /// Refuses to store what is larger than any item may be, or what there is no memory to take in.
     #[cold]
-    pub(super) fn too_large(&mut self, store: &Store<'_>, form: &Form<'_>) {
+    pub(super) fn refuse(&mut self, why: Outcome, store: &Store<'_>, form: &Form<'_>) {
         // What is to replace the old value in any case takes it away, for it is out of date. The binary protocol calls a
         // `cas` a set, and memcached treats it so.
         let replaces = match form {
@@ -224,10 +222,10 @@ impl<'o, 's> Answer<'o, 's> {
             Form::Text { .. } => store.is_plain_set(),
             Form::Binary(header) => header.is_set(),
         };
-        self.service.cache.refuse(store.key, replaces);
-        match form {
-            Form::Meta(_) => self.line(TOO_LARGE),
-            _ => self.done(Outcome::TooLarge, form, ""),
+        self.service.cache.refuse(store.key, why == Outcome::TooLarge, replaces);
+        match (form, meta::code(why)) {
+            (Form::Meta(_), Err(line)) => self.line(line),
+            _ => self.done(why, form, ""),
         }
     }
 

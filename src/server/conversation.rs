@@ -25,6 +25,9 @@
 //!   to that client and take a new one. Nothing else about a client refers to it.
 //! * **A client that does not read:** when more waits than the service's `max_output`, `feed` stops, in the middle of the
 //!   keys of a request if need be, and [`Conversation::is_paused`] says so. Send first, then call it again with what is left of the input, if only nothing.
+//! * **A data block that is not whole** is kept here, and is not yet in the cache. For all conversations of a service it is a
+//!   quarter of the cache's limit at the most, or two items of the largest size; beyond that a client is told that there is no
+//!   memory, and the rest of its block is passed over.
 //! * **Large values** are not copied: [`Output`] has loans of them, which keep their memory, and no lock.
 //! * **A listener's part**, credentials, counters of connections and so on, is asked of the service's
 //!   [`Host`](super::Host), which all conversations share.
@@ -33,6 +36,7 @@ use std::fmt;
 
 use crate::server::answer::Answer;
 use crate::server::output::Output;
+use crate::server::pending::Pending;
 use crate::server::protocol::{
     BAD_FORMAT, Complaint, Form, Keys, MAX_KEY, MAX_LINE, Outcome, Parsed, Request, Scratch, Wrong, binary, text,
 };
@@ -43,14 +47,11 @@ use crate::server::store::Cursor;
 /// An input buffer of so many bytes is enough.
 pub const MIN_INPUT: usize = MAX_LINE;
 
-/// The most that is asked of the allocator for a data block before any of it is there.
-const AT_ONCE: usize = 64 << 10;
-
 /// One client's dialogue with a [`Service`]: [`feed`](Self::feed) it what the client sends, and send what it answers. The
 /// head of its source file says what whoever carries the bytes has to know.
 pub struct Conversation<'s> {
     pub(super) service: &'s Service,
-    state: State,
+    state: State<'s>,
     protocol: Option<Protocol>,
     pub(super) is_known: bool,
     pub(super) is_over: bool,
@@ -68,27 +69,19 @@ pub enum Protocol {
 }
 
 /// What the next bytes are.
-enum State {
+enum State<'s> {
     /// A request.
     Ready,
     /// Keys of a `get`; `any` if there were some already.
     Keys { keys: Keys, any: bool },
     /// A data block, or the rest of it.
-    Block(Box<Block>),
+    Block(Box<Pending<'s>>),
     /// The rest of a line that is not looked at.
     Line,
     /// So many bytes that are not looked at.
     Skip(usize),
     /// Nothing: a walk over all keys goes on from here.
     Dump(Cursor),
-}
-
-/// A request whose data block is on its way.
-struct Block {
-    /// The request itself, to be parsed again when the block is there.
-    head: Vec<u8>,
-    data: Vec<u8>,
-    len: usize,
 }
 
 impl<'s> Conversation<'s> {
@@ -226,7 +219,7 @@ impl<'s> Conversation<'s> {
     fn refuse_block(&mut self, request: &Request<'_>, block: usize, output: &mut Output<'s>) -> bool {
         match request {
             Request::Store(store, form) if store.len > self.service.cache.max_item_bytes() => {
-                Answer::new(self.service, output).too_large(store, form);
+                Answer::new(self.service, output).refuse(Outcome::TooLarge, store, form);
                 self.state = State::Skip(block);
             }
             Request::Authenticate { form, .. } if block > MAX_CREDENTIALS => {
@@ -244,33 +237,34 @@ impl<'s> Conversation<'s> {
             // Little enough to be left in the input.
             return None;
         }
-        let data = Vec::with_capacity(len.min(AT_ONCE));
-        self.state = State::Block(Box::new(Block { head: input[..used].to_vec(), data, len }));
+        self.state = State::Block(Box::new(Pending::new(&input[..used], len, &self.service.pending)));
         Some(used)
     }
 
     /// A piece of a data block.
     fn block(&mut self, input: &[u8], scratch: &mut Scratch, output: &mut Output<'s>) -> Option<usize> {
         let State::Block(block) = &mut self.state else { return None };
-        let piece = &input[..input.len().min(block.len - block.data.len())];
-        if block.data.len() + piece.len() > block.data.capacity() {
-            // Twice as much as is there, and at last just what is needed.
-            block.data.reserve_exact((block.len - block.data.len()).min(block.data.len().max(piece.len())));
-        }
-        block.data.extend_from_slice(piece);
-        if block.data.len() < block.len {
-            return (!piece.is_empty()).then_some(piece.len());
+        let taken = block.take(input, self.service.most_pending());
+        if block.missing() > 0 && taken.is_some() {
+            return taken.filter(|taken| *taken > 0);
         }
         if let State::Block(block) = std::mem::replace(&mut self.state, State::Ready) {
             let parsed = match self.protocol {
-                Some(Protocol::Binary) => binary::parse(&block.head),
-                _ => text::parse(&block.head, scratch),
+                Some(Protocol::Binary) => binary::parse(block.head()),
+                _ => text::parse(block.head(), scratch),
             };
-            if let Parsed::Complete { request, .. } = parsed {
-                self.carry_out(request, &block.data, output);
+            match parsed {
+                Parsed::Complete { request: Request::Store(store, form), .. } if taken.is_none() => {
+                    Answer::new(self.service, output).refuse(Outcome::NoMemory, &store, &form);
+                    self.state = State::Skip(block.missing());
+                }
+                // Credentials that nobody can look at.
+                _ if taken.is_none() => self.is_over = true,
+                Parsed::Complete { request, .. } => self.carry_out(request, block.data(), output),
+                _ => {}
             }
         }
-        Some(piece.len())
+        Some(taken.unwrap_or(0))
     }
 
     /// The keys of a `get`, as many as are there and may be answered now; the state says how it goes on.

@@ -13,6 +13,7 @@ mod error;
 mod listener;
 mod metrics;
 mod output;
+mod pending;
 mod protocol;
 mod roster;
 mod service;

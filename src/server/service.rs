@@ -9,6 +9,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use crate::server::conversation::Protocol;
+use crate::server::pending::PendingBytes;
 use crate::server::store::ServerCache;
 use crate::stats::ThreadCounts;
 
@@ -71,6 +72,8 @@ pub struct Service {
     pub(crate) allow_dump: bool,
     pub(crate) started: Instant,
     pub(crate) counts: ThreadCounts<4>,
+    /// By data blocks that are on their way.
+    pub(crate) pending: PendingBytes,
     /// What counters showed when they were last set back.
     pub(crate) since: Mutex<HashMap<&'static str, u64>>,
 }
@@ -89,6 +92,7 @@ impl Service {
             allow_dump: true,
             started: Instant::now(),
             counts: ThreadCounts::new(),
+            pending: PendingBytes::default(),
             since: Mutex::default(),
         }
     }
@@ -135,6 +139,12 @@ impl Service {
     pub fn max_refusals(mut self, refusals: u32) -> Self {
         self.max_refusals = refusals;
         self
+    }
+
+    /// How many bytes of data blocks that are on their way may be held for all clients together: a quarter of the cache's
+    /// limit, and in any case enough for two items.
+    pub(crate) fn most_pending(&self) -> u64 {
+        (self.cache.max_bytes() / 4).max(2 * self.cache.max_item_bytes() as u64)
     }
 
     pub(crate) fn count(&self, event: Event) {

@@ -2,10 +2,10 @@
 
 use std::sync::OnceLock;
 
-use larder::server::{Mode, ServerCache, Service, Write};
+use larder::server::{Conversation, Mode, Output, ServerCache, Service, Write};
 
 use crate::binary::{answers, request};
-use crate::lab::{check, service, talk};
+use crate::lab::{check, drain, service, talk};
 use crate::stats::stats;
 
 const LEN: usize = 70_000;
@@ -65,4 +65,67 @@ fn an_answer_is_of_the_item_that_was_found_whatever_takes_its_place() {
         store(&service);
         check(&service, &format!("{ask}\r\nget b\r\n"), &format!("{answer}VALUE b 6 {LEN}\r\n{y}\r\nEND\r\n"));
     }
+}
+
+#[test]
+fn values_that_are_half_sent_hold_no_more_than_their_part_of_memory() {
+    const LEN: usize = 1_000_000;
+    // Four of them are a quarter of the limit.
+    let service = Service::new(ServerCache::builder().max_bytes(16 << 20).build().unwrap(), ());
+    check(&service, "set old 0 0 1\r\nx\r\nset kept 0 0 1\r\nx\r\n", "STORED\r\nSTORED\r\n");
+    let value = "x".repeat(LEN);
+    let text = |command: &str, key: &str| format!("{command} {key} 0 0 {LEN}\r\n{value}\r\n").into_bytes();
+    let mut half: Vec<Conversation<'_>> = Vec::new();
+    for key in ["a", "b", "c", "d"] {
+        let (mut client, ask) = (Conversation::new(&service), text("set", key));
+        assert_eq!(tell(&mut client, &ask[..ask.len() - 1]), "");
+        half.push(client);
+    }
+    // What is announced, and not sent, takes nothing.
+    let mut announcer = Conversation::new(&service);
+    assert_eq!(tell(&mut announcer, format!("set z 0 0 {LEN}\r\n").as_bytes()), "");
+
+    let out_of_memory = "SERVER_ERROR out of memory storing object\r\n";
+    for (ask, answer) in [
+        (text("set", "old"), out_of_memory),
+        (text("append", "kept"), out_of_memory),
+        (format!("set old 0 0 {LEN} noreply\r\n{value}\r\n").into_bytes(), ""),
+        (format!("ms old {LEN} q\r\n{value}\r\n").into_bytes(), out_of_memory),
+    ] {
+        // The rest of it is passed over, and the client goes on.
+        let [first, second] = ask.split_at(LEN / 2).into();
+        let mut client = Conversation::new(&service);
+        assert_eq!(tell(&mut client, first), answer);
+        assert_eq!(tell(&mut client, second), "");
+        assert_eq!(tell(&mut client, b"get kept\r\n"), "VALUE kept 0 1\r\nx\r\nEND\r\n");
+    }
+    let heard = talk(&service, request(0x01, 0, [&[0; 8], b"old", value.as_bytes()]).chunks(LEN / 3));
+    assert_eq!(answers(&heard)[0].status, 0x82);
+    check(&service, "get old\r\n", "END\r\n"); // memcached serves no value that was to be replaced
+
+    for client in &mut half {
+        assert_eq!(tell(client, b"\n"), "STORED\r\n");
+    }
+    assert_eq!(tell(&mut announcer, format!("{value}\r\n").as_bytes()), "STORED\r\n");
+    let mut client = Conversation::new(&service);
+    let [first, second] = [&text("set", "old")[..], b"get kept\r\n"];
+    assert_eq!(tell(&mut client, first), "STORED\r\n");
+    assert_eq!(tell(&mut client, second), "VALUE kept 0 1\r\nx\r\nEND\r\n");
+    // One that goes away in the middle gives back what it had.
+    for _ in 0..100 {
+        let ask = text("set", "gone");
+        assert_eq!(tell(&mut Conversation::new(&service), &ask[..LEN]), "");
+    }
+}
+
+/// Sends a client's bytes as a socket would show them, and gives the answers.
+fn tell(client: &mut Conversation<'_>, bytes: &[u8]) -> String {
+    let mut output = Output::new();
+    for piece in bytes.chunks(64 << 10) {
+        let mut used = 0;
+        while used < piece.len() {
+            used += client.feed(&piece[used..], &mut output);
+        }
+    }
+    String::from_utf8(drain(&mut output)).unwrap()
 }

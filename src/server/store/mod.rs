@@ -135,10 +135,18 @@ impl ServerCache {
         self.shared.cache.set_max_bytes(max_bytes)
     }
 
-    /// Counts a value that was too large to be taken, and removes the item that it was to replace, if it was to in any case.
-    pub(crate) fn refuse(&self, key: &[u8], replaces: bool) {
+    /// The limit, in bytes.
+    pub(crate) fn max_bytes(&self) -> u64 {
+        self.shared.cache.core.budget.limit()
+    }
+
+    /// Counts a value that was too large to be taken, or for which there was no memory to take it, and removes the item that
+    /// it was to replace, if it was to in any case.
+    pub(crate) fn refuse(&self, key: &[u8], too_large: bool, replaces: bool) {
         self.shared.counts.count(Counter::CmdSet);
-        self.shared.counts.count(Counter::TooLarge);
+        if too_large {
+            self.shared.counts.count(Counter::TooLarge);
+        }
         if replaces {
             self.shared.cache.invalidate(key);
         }
@@ -150,7 +158,7 @@ impl ServerCache {
         StoreStats {
             curr_items: stats.entries,
             bytes: stats.bytes,
-            limit_maxbytes: self.shared.cache.core.budget.limit(),
+            limit_maxbytes: self.max_bytes(),
             evictions: stats.evictions,
             reclaimed: stats.expirations,
             ..self.shared.counts.stats()
