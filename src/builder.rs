@@ -17,14 +17,15 @@ use crate::form::{Form, Plain};
 use crate::packed::BySerde;
 use crate::packed::{ByteValue, Packed};
 use crate::stripe::queues::Policy;
-use crate::stripe::{RemovalCause, Settings, Stripe};
+use crate::stripe::{MAX_TABLE_ENTRIES, RemovalCause, Settings, Stripe};
 use crate::weigh::Weigh;
 
 /// The most stripes there can be.
 const MAX_STRIPES: usize = 1 << 16;
 
-/// The most entries of one stripe: place numbers have 32 bits, and some are never used.
-const MAX_STRIPE_ENTRIES: usize = 1 << 30;
+/// The most entries of one stripe, where all have as many: half of what its table can have, for some stripe has more than the
+/// others.
+const MAX_STRIPE_ENTRIES: usize = MAX_TABLE_ENTRIES / 2;
 
 /// Entries of one stripe where there are as many as that: its table still grows within a millisecond.
 const FULL_STRIPE: usize = 32 << 10;
@@ -163,7 +164,9 @@ impl<K, V> Builder<K, V> {
 impl<K, V, S, W, F> Builder<K, V, S, W, F> {
     /// Limits the cache to so many entries.
     ///
-    /// The table is laid out for them at once, up to a million; nodes are allocated as they are used.
+    /// The table is laid out for them at once, up to a million; nodes are allocated as they are used. The number of
+    /// [`stripes`](Builder::stripes) follows the limit, too: with one that can never be reached, such as `usize::MAX`, a cache
+    /// takes some 150 MB before anything is in it.
     pub fn max_entries(mut self, max_entries: usize) -> Builder<K, V, S, ByCount, F> {
         self.common.max_entries = Some(max_entries);
         self.with_weigher(ByCount(()), false)
@@ -466,7 +469,7 @@ where
         let (unit, limit) = common.limit()?;
         let place = Stripe::<K, F::Stored>::PLACE_BYTES;
         let stripes = common.stripes(unit, limit, place)?;
-        common.check_entries(unit, limit, stripes)?;
+        common.check_limits(unit, limit, stripes, place)?;
         let time_to_live = period(common.time_to_live, BuildError::ZeroTimeToLive)?;
         let time_to_idle = period(common.time_to_idle, BuildError::ZeroTimeToIdle)?;
         let refresh_after = common.refresh_after()?;
@@ -546,7 +549,7 @@ impl<K, V> Common<K, V> {
         Ok(stripes_for(expected, cores))
     }
 
-    fn check_entries(&self, unit: Unit, limit: u64, stripes: usize) -> Result<(), BuildError> {
+    fn check_limits(&self, unit: Unit, limit: u64, stripes: usize, place: u64) -> Result<(), BuildError> {
         let max = max_entries(stripes);
         let most = self.initial_entries.into_iter().chain(self.max_entries).max().unwrap_or(0);
         if most > max {
@@ -557,8 +560,9 @@ impl<K, V> Common<K, V> {
                 return Err(BuildError::InitialAboveMax { initial, max });
             }
         }
-        if unit == Unit::Bytes && limit > max_bytes(stripes) {
-            return Err(BuildError::TooManyBytes { given: limit, max: max_bytes(stripes) });
+        let max = max_bytes(stripes, place);
+        if unit == Unit::Bytes && limit > max {
+            return Err(BuildError::TooManyBytes { given: limit, max });
         }
         Ok(())
     }
@@ -584,9 +588,10 @@ pub(crate) fn max_entries(stripes: usize) -> usize {
     MAX_STRIPE_ENTRIES.saturating_mul(stripes)
 }
 
-/// The most bytes: so many that nodes of 32 bytes, none smaller, would use up the place numbers.
-pub(crate) fn max_bytes(stripes: usize) -> u64 {
-    (max_entries(stripes) as u64).saturating_mul(32).min(MAX_LIMIT)
+/// The most bytes: so many that the smallest entries fill the tables. Each takes its node and its share of table and queue,
+/// which is more than the half of what `place` adds to the node.
+pub(crate) fn max_bytes(stripes: usize, place: u64) -> u64 {
+    (MAX_TABLE_ENTRIES as u64).saturating_mul(stripes as u64).saturating_mul(place - 16).min(MAX_LIMIT)
 }
 
 /// At least four a core, twice that where there are entries for it, as long as each has a thousand; more

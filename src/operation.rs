@@ -383,17 +383,21 @@ impl<K, V> Core<K, V> {
         self.drain_while(PATIENCE, || self.budget.is_clogged());
     }
 
+    /// How much has been retired and not freed yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.stripes.iter().map(Stripe::waiting).sum()
+    }
+
     /// Flushes and frees while there is need and it helps.
     fn drain_while(&self, patience: usize, needed: impl Fn() -> bool) {
-        let waiting = || self.stripes.iter().map(Stripe::waiting).sum::<usize>();
-        let mut before = waiting();
+        let mut before = self.waiting();
         let mut idle_rounds = 0;
         while needed() && idle_rounds < patience {
             flush();
             for stripe in 0..self.stripes.len() {
                 while self.upkeep(stripe) {}
             }
-            let now = waiting();
+            let now = self.waiting();
             idle_rounds = if now < before { 0 } else { idle_rounds + 1 };
             before = now;
         }
@@ -404,7 +408,7 @@ impl<K, V> Core<K, V> {
         for stripe in 0..self.stripes.len() {
             while self.upkeep(stripe) {}
         }
-        let anything_waits = || self.stripes.iter().any(|stripe| stripe.waiting() != 0);
+        let anything_waits = || self.waiting() != 0;
         self.drain_while(MUCH_PATIENCE, anything_waits);
         for stripe in 0..self.stripes.len() {
             self.compact(stripe, Slack::Much);

@@ -410,7 +410,10 @@ fn a_limit_that_cannot_be_leaves_the_present_one() {
     let _alone = alone();
     let cache = by_entries(10).0.build().unwrap();
     assert_eq!(cache.set_max_entries(0), Err(BuildError::ZeroEntries));
-    assert!(matches!(cache.set_max_entries(usize::MAX), Err(BuildError::TooManyEntries { .. })));
+    for more_than_a_table_has in [1 << 29, usize::MAX] {
+        let refused = cache.set_max_entries(more_than_a_table_has);
+        assert!(matches!(refused, Err(BuildError::TooManyEntries { .. })), "{more_than_a_table_has}");
+    }
     (0..20).for_each(|key| cache.insert(key, key));
     assert_eq!(cache.len(), 10);
 

@@ -581,6 +581,57 @@ fn all_that_one_call_drops_may_panic() {
     assert_eq!(dropped.load(Relaxed), 300);
 }
 
+/// What is to leave has left, even if a listener or a destructor panics at one of the first, or at every entry.
+#[test]
+fn a_call_that_makes_many_entries_go_is_not_ended_by_a_panic() {
+    /// Panics when it is dropped, if a fuse says so.
+    #[derive(Clone)]
+    struct Value;
+
+    impl Drop for Value {
+        fn drop(&mut self) {
+            reach(Moment::Drop);
+        }
+    }
+
+    let _one = one_at_a_time();
+    let builder = || Cache::<u64, Value>::builder().on_removal(|_, _, _| reach(Moment::Listen));
+    let entries = |stripes| builder().max_entries(1_000).stripes(stripes).build().unwrap();
+    let bytes = |stripes| builder().max_bytes(1_000_000).weigher(|_, _| 200).stripes(stripes).build().unwrap();
+    fn lay_all(moment: Moment) {
+        lay(moment, 0, move || {
+            lay_all(moment);
+            blow(moment);
+        });
+    }
+    type Lay = fn(Moment);
+    let lays: [Lay; 2] = [|moment| lay(moment, 3, move || blow(moment)), lay_all];
+    for (moment, lay) in [Moment::Drop, Moment::Listen].into_iter().flat_map(|moment| lays.map(|lay| (moment, lay))) {
+        for cache in [entries(1), entries(8), bytes(1), bytes(8)] {
+            for key in 0..5_000 {
+                cache.insert(key, Value);
+            }
+            let before = cache.len();
+            let lower = || match before {
+                1_000 => cache.set_max_entries(10).unwrap(),
+                _ => cache.set_max_bytes(400_000).unwrap(),
+            };
+            lay(moment);
+            let lowered = catch_unwind(AssertUnwindSafe(lower));
+            take_fuse();
+            assert!(lowered.is_err(), "{moment:?} {cache:?} of {before}");
+            assert!(if before == 1_000 { cache.len() <= 10 } else { cache.used_bytes() <= 400_000 }, "{cache:?}");
+            assert!(!cache.is_empty(), "{cache:?}");
+            lay(moment);
+            let cleared = catch_unwind(AssertUnwindSafe(|| cache.clear()));
+            take_fuse();
+            assert!(cleared.is_err() || moment == Moment::Drop, "{moment:?}");
+            assert!(cache.is_empty(), "{cache:?}");
+            cache.validate();
+        }
+    }
+}
+
 /// Threads that panic at random moments beside each other, or do something else there.
 #[test]
 fn panics_in_many_threads_at_once() {

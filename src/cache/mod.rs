@@ -16,7 +16,9 @@ mod write;
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::panicking;
 
 use crossbeam_utils::CachePadded;
 
@@ -42,6 +44,12 @@ pub(crate) type Listener<K, V> = Box<dyn Fn(&K, &V, RemovalCause) + Send + Sync>
 /// (`&str` for `String`), and no lock. All calls are O(1) unless they say otherwise.
 ///
 /// The cache is `Send` and `Sync` where `K` and `V` are: share it by reference or in an `Arc`.
+///
+/// Keys and values lie in the cache's nodes, and go there and away over the stack, where a write has room for some of them at
+/// a time: put what takes more than some kilobytes itself into a `Box`.
+///
+/// A child of a `fork` that no `exec` follows may go on with its parent's cache if no other thread of the parent was inside a
+/// call; otherwise a lock may stay taken in the child, or memory may never be freed there.
 ///
 /// `S` hashes keys, and `F` is the [form](Form) in which values are kept: as they are, where nothing is said.
 pub struct Cache<K, V, S = ahash::RandomState, F: Form<K, V> = Plain> {
@@ -280,6 +288,14 @@ impl<K, V, S, F: Form<K, V>> Cache<K, V, S, F> {
 
     /// Sets another limit of a cache that is limited by bytes, and evicts what is beyond it.
     ///
+    /// The cache keeps the stripes that it was built with. If it becomes many times as large, give it as many at first as it
+    /// will need ([`Builder::stripes`](crate::Builder::stripes), one for some 32,000 entries): a stripe's table is made larger
+    /// at once while writers wait, which takes a millisecond for those, and a hundred for some millions.
+    ///
+    /// # Panics
+    ///
+    /// If a listener or a destructor panics: with the first such panic, when what is beyond the limit has been evicted.
+    ///
     /// # Errors
     ///
     /// If the cache is limited by entries, or the limit is less than its empty structures take, or more than it can count.
@@ -287,7 +303,7 @@ impl<K, V, S, F: Form<K, V>> Cache<K, V, S, F> {
         if self.core.budget.unit != Unit::Bytes {
             return Err(BuildError::OtherLimit { limited_by: "max_entries" });
         }
-        let max = builder::max_bytes(self.core.stripes.len());
+        let max = builder::max_bytes(self.core.stripes.len(), Stripe::<K, F::Stored>::PLACE_BYTES);
         if max_bytes > max {
             return Err(BuildError::TooManyBytes { given: max_bytes, max });
         }
@@ -296,7 +312,12 @@ impl<K, V, S, F: Form<K, V>> Cache<K, V, S, F> {
         Ok(())
     }
 
-    /// Sets another limit of a cache that is limited by entries, and evicts what is beyond it.
+    /// Sets another limit of a cache that is limited by entries, and evicts what is beyond it. The same stripes serve: see
+    /// [`set_max_bytes`](Cache::set_max_bytes).
+    ///
+    /// # Panics
+    ///
+    /// As there.
     ///
     /// # Errors
     ///
@@ -317,10 +338,28 @@ impl<K, V, S, F: Form<K, V>> Cache<K, V, S, F> {
     fn set_limit(&self, limit: u64) {
         let before = self.core.budget.limit();
         self.core.budget.set_limit(limit);
-        if limit > before {
+        if limit > before && self.core.budget.unit == Unit::Bytes {
             // What may be lacking all the same is what readers hold up.
             return;
         }
+        // A listener or a destructor that panics keeps nothing above the limit: the first panic goes on when all is done.
+        let mut panic = None;
+        let left = || (self.core.budget.free(), self.len(), self.core.waiting());
+        loop {
+            let before = left();
+            let Err(thrown) = catch_unwind(AssertUnwindSafe(|| self.shrink_to(limit))) else { break };
+            panic.get_or_insert(thrown);
+            if left() == before {
+                break;
+            }
+        }
+        if let Some(panic) = panic.filter(|_| !panicking()) {
+            resume_unwind(panic);
+        }
+    }
+
+    /// Evicts what is beyond the limit, which has been lowered.
+    fn shrink_to(&self, limit: u64) {
         if self.core.budget.free() < 0 && self.core.budget.unit == Unit::Bytes {
             let (used, retired) = self.bytes();
             let share = limit as f64 / (used - retired).max(limit) as f64;

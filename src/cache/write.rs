@@ -3,6 +3,8 @@
 //! Knows what a write needs before it takes a lock: the value packed, the entry weighed, its deadline.
 
 use std::hash::{BuildHasher, Hash};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::thread::panicking;
 use std::time::Duration;
 
 use hashbrown::Equivalent;
@@ -30,8 +32,8 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         let _ = self.put(key, value, self.core.time_to_live);
     }
 
-    /// As [`Cache::insert`], with a time to live of its own; `Duration::MAX` is for ever, zero is over at once. Time to
-    /// idle, if set, holds as well.
+    /// As [`Cache::insert`], with a time to live of its own; `Duration::MAX` is for ever, zero is over at once: then
+    /// the key's present entry goes, as replaced, and is counted in `removals`. Time to idle, if set, holds as well.
     pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration) {
         let _ = self.put_for(key, value, ttl);
     }
@@ -177,22 +179,33 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
     }
 
     fn retain_in(&self, number: usize, keep: &mut impl FnMut(&Node<K, F::Stored>) -> bool) {
-        let stripe = &self.core.stripes[number];
         let mut next = Some(stripe::Hash::FIRST);
-        while let Some(from) = next {
-            let mut aftermath = Aftermath::new();
-            let mut operation = Operation::pinned(&self.core, number, &mut aftermath);
-            let mut found = Vec::new();
-            let now = operation.now();
-            next = stripe.visit(operation.pin(), from, |place, node| found.push((place, node.hash())));
-            for (place, hash) in found {
-                let node = stripe.node(place, operation.pin());
-                if stripe::is_expired(node.deadline(), now) || !keep(node) {
-                    let (expect, cause) = (Expect::Place(place), RemovalCause::Removed);
-                    operation.run(|context, aftermath| {
-                        stripe.remove(context, hash, |_| false, expect, cause, aftermath);
-                    });
-                }
+        while next.is_some() {
+            self.retain_some(number, &mut next, keep);
+        }
+    }
+
+    /// As [`Cache::retain`], for the few entries that come next in a stripe; `next` is where to go on, also after a panic.
+    fn retain_some(
+        &self,
+        number: usize,
+        next: &mut Option<stripe::Hash>,
+        keep: &mut impl FnMut(&Node<K, F::Stored>) -> bool,
+    ) {
+        let stripe = &self.core.stripes[number];
+        let Some(from) = next.take() else { return };
+        let mut aftermath = Aftermath::new();
+        let mut operation = Operation::pinned(&self.core, number, &mut aftermath);
+        let mut found = Vec::new();
+        let now = operation.now();
+        *next = stripe.visit(operation.pin(), from, |place, node| found.push((place, node.hash())));
+        for (place, hash) in found {
+            let node = stripe.node(place, operation.pin());
+            if stripe::is_expired(node.deadline(), now) || !keep(node) {
+                let (expect, cause) = (Expect::Place(place), RemovalCause::Removed);
+                operation.run(|context, aftermath| {
+                    stripe.remove(context, hash, |_| false, expect, cause, aftermath);
+                });
             }
         }
     }
@@ -210,15 +223,31 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
 
     /// Removes all entries. O(entries); other calls go on meanwhile. What is inserted while it runs may stay
     /// or go. Loads that are under way are not stored.
+    ///
+    /// # Panics
+    ///
+    /// If a listener or a destructor panics: with the first such panic, when all entries have been removed.
     pub fn clear(&self) {
+        let mut panic = None;
+        let mut attempt = |step: &mut dyn FnMut()| panic = panic.take().or(catch_unwind(AssertUnwindSafe(step)).err());
         for number in 0..self.core.stripes.len() {
-            let mut aftermath = Aftermath::new();
-            let mut operation = Operation::new(&self.core, number, &mut aftermath);
-            operation.run(|context, aftermath| self.core.stripes[number].end_all_loads(context, aftermath));
+            attempt(&mut || self.end_loads_in(number));
         }
         for number in 0..self.core.stripes.len() {
-            self.retain_in(number, &mut |_| false);
+            let mut next = Some(stripe::Hash::FIRST);
+            while next.is_some() {
+                attempt(&mut || self.retain_some(number, &mut next, &mut |_| false));
+            }
         }
+        if let Some(panic) = panic.filter(|_| !panicking()) {
+            resume_unwind(panic);
+        }
+    }
+
+    fn end_loads_in(&self, number: usize) {
+        let mut aftermath = Aftermath::new();
+        let mut operation = Operation::new(&self.core, number, &mut aftermath);
+        operation.run(|context, aftermath| self.core.stripes[number].end_all_loads(context, aftermath));
     }
 
     /// Lets the entry of a key live for `ttl` from now, whatever it was to live before; `Duration::MAX` is for ever.

@@ -147,6 +147,14 @@ impl Codec for Chain {
         self.stages.iter().any(|stage| stage.must_encode())
     }
 
+    /// What a single stage wrote is in the format that has its name, behind a length.
+    fn format_of<'a>(&'a self, stored: &'a [u8]) -> (&'a str, &'a [u8]) {
+        match (&*self.stages, take_varint(stored)) {
+            ([stage], Some((1.., written))) => stage.format_of(written),
+            _ => (self.name(), stored),
+        }
+    }
+
     /// One stage that is never left out is enough: those after it have to give it just what it wrote, and those before it
     /// are given that back.
     fn is_checked(&self) -> bool {

@@ -118,6 +118,11 @@ impl Codec for Zstd {
         "zstd"
     }
 
+    /// What was written with a dictionary can only be read with it.
+    fn format_of<'a>(&'a self, stored: &'a [u8]) -> (&'a str, &'a [u8]) {
+        (if self.writing.is_some() { "zstd with dictionary" } else { "zstd" }, stored)
+    }
+
     fn encode(&self, _key: &[u8], plain: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
         let start = out.len();
         out.resize(start + compress_bound(plain.len()), 0);

@@ -19,8 +19,10 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
+use std::thread::panicking;
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -166,9 +168,14 @@ impl<V> Flight<V> {
     }
 }
 
+/// Wakes all who wait. A waker that panics does not keep the others asleep; its panic goes on when they are awake.
 pub(super) fn wake_all(waiters: Waiters) {
+    let mut panic = None;
     for waker in waiters.into_values().flatten() {
-        waker.wake();
+        panic = panic.or(catch_unwind(AssertUnwindSafe(|| waker.wake())).err());
+    }
+    if let Some(panic) = panic.filter(|_| !panicking()) {
+        resume_unwind(panic);
     }
 }
 

@@ -45,7 +45,7 @@ mod waiter;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, Hash};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 
 pub(crate) use self::registry::Registry;
 
@@ -56,6 +56,15 @@ use self::refresh::Look;
 use crate::cache::Cache;
 use crate::form::Form;
 use crate::iter::Ref;
+
+/// A task's load that is under way: it is dropped with this, before the place where it lies.
+struct UnderWay<'l, L>(Pin<&'l mut Option<L>>);
+
+impl<L> Drop for UnderWay<'_, L> {
+    fn drop(&mut self) {
+        self.0.set(None);
+    }
+}
 
 /// What a caller has to do that missed, or hit an entry that is old.
 enum Next<'c, K, V, S, F: Form<K, V>> {
@@ -73,9 +82,10 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
     /// [`refresh_after`](crate::Builder::refresh_after) a hit on an entry that is older than that has one caller load it
     /// anew: he waits for no one but his own `load`, and all others are given the old value meanwhile.
     ///
-    /// An `insert`, `remove` or `clear` of the key during the load wins: the loaded value is returned to all who wait
-    /// for it by then, and not stored; who comes afterwards and misses, after a `remove`, loads anew. Not stored either
-    /// is an entry that is too large for the cache; it counts as rejected, and what it was to replace is removed.
+    /// A write to the key during the load, or a `clear`, wins: the loaded value is returned to all who wait for it by then,
+    /// and not stored; who comes afterwards and misses, after a `remove`, loads anew. (A `retain` or a `remove_if` is such a
+    /// write where it removes an entry.) Not stored either is an entry that is too large for the cache; it counts as rejected,
+    /// and what it was to replace is removed.
     ///
     /// `load` runs under no lock and may use the cache, other keys' loads included. Loads in two threads that ask for
     /// each other's keys wait for each other for ever.
@@ -184,7 +194,7 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
     /// }
     /// ```
     pub async fn get_or_insert_async(&self, key: K, load: impl Future<Output = V>) -> V {
-        let Ok(value) = self.try_get_or_insert_async(key, async { Ok::<V, Infallible>(load.await) }).await;
+        let Ok(value) = self.load_async(key, pin!(Some(load)), Ok::<V, Infallible>).await;
         value
     }
 
@@ -218,6 +228,16 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
     /// }
     /// ```
     pub async fn try_get_or_insert_async<E>(&self, key: K, load: impl Future<Output = Result<V, E>>) -> Result<V, E> {
+        self.load_async(key, pin!(Some(load)), |loaded| loaded).await
+    }
+
+    /// `load` stays where its caller has it, so that his future is not several times as large.
+    async fn load_async<L, E>(
+        &self,
+        key: K,
+        load: Pin<&mut Option<impl Future<Output = L>>>,
+        result: impl Fn(L) -> Result<V, E>,
+    ) -> Result<V, E> {
         let (next, old) = match self.look(&key) {
             Look::Value(value) => {
                 drop(key);
@@ -229,15 +249,15 @@ impl<K: Hash + Eq, V: Clone, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
         match next {
             Next::Return(value) => Ok(value),
             Next::Load(mut leader) => {
-                // Declared after the leader, so dropped before it: who comes next does not meet a load half done.
-                let mut load = pin!(Some(load));
+                // Dropped before the leader: who comes next does not meet a load half done.
+                let mut load = UnderWay(load);
                 let loaded = poll_fn(|context| {
-                    let load = load.as_mut().as_pin_mut().expect("taken out when it is done");
+                    let load = load.0.as_mut().as_pin_mut().expect("taken out when it is done");
                     leader.enter(|| load.poll(context))
                 });
                 let loaded = loaded.await;
-                load.set(None);
-                leader.finish(loaded, old)
+                drop(load);
+                leader.finish(result(loaded), old)
             }
         }
     }

@@ -205,6 +205,9 @@ type Dues = [AtomicU64; SLOTS];
 #[derive(Clone, Copy)]
 pub(crate) struct Buckets<'t>(&'t [Bucket]);
 
+/// The most entries of one table.
+pub(crate) const MAX_TABLE_ENTRIES: usize = Table::capacity_of(Table::MAX_BUCKETS);
+
 impl Table {
     /// The most buckets of one table: beyond it, home buckets would run out of hash bits.
     const MAX_BUCKETS: usize = 1 << 26;
@@ -212,7 +215,7 @@ impl Table {
     /// A table for `entries` at a load of 0.6, where overflow is rare; with times beside the slots if `dues`.
     pub(crate) fn for_entries(entries: usize, dues: bool) -> Self {
         let buckets = Self::buckets_for(entries);
-        let capacity = (buckets * SLOTS * 4 / 5).max(SLOTS - 1);
+        let capacity = Self::capacity_of(buckets).max(SLOTS - 1);
         let dues = (0..if dues { buckets } else { 0 }).map(|_| std::array::from_fn(|_| AtomicU64::new(0)));
         Self { dues: dues.collect(), buckets: (0..buckets).map(|_| Bucket::new()).collect(), capacity }
     }
@@ -221,6 +224,10 @@ impl Table {
     pub(crate) fn bytes_for(entries: usize, dues: bool) -> u64 {
         let each = size_of::<Bucket>() + if dues { size_of::<Dues>() } else { 0 };
         (Self::buckets_for(entries) * each + size_of::<Self>()) as u64
+    }
+
+    const fn capacity_of(buckets: usize) -> usize {
+        buckets * SLOTS * 4 / 5
     }
 
     fn buckets_for(entries: usize) -> usize {

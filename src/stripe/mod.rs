@@ -66,7 +66,7 @@ use smallvec::SmallVec;
 
 use self::aftermath::drop_each;
 pub(crate) use self::aftermath::{Aftermath, RemovalCause};
-pub(crate) use self::index::Hash;
+pub(crate) use self::index::{Hash, MAX_TABLE_ENTRIES};
 pub(crate) use self::queues::Slack;
 pub(crate) use self::slab::{Held, Node};
 pub(crate) use self::supply::{Need, Supply};

@@ -120,6 +120,8 @@ impl<K, V> Stripe<K, V> {
 
     /// What a hit does where it does more than raise the mark.
     #[cold]
+    // Not inlined, so that a look-up has no part of its stack for what this may displace.
+    #[inline(never)]
     pub(super) fn renew(&self, node: &Node<K, V>, context: Context<'_>) {
         let idle = self.settings.idle;
         let deadline = node.deadline();

@@ -1,10 +1,12 @@
 //! Tasks that load and wait: in turn, cancelled, and beside threads.
 
 use std::cell::Cell;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake};
+use std::task::{Context, Poll, Wake, Waker};
 
 use larder::Cache;
 
@@ -194,4 +196,59 @@ fn futures_can_be_sent() {
     assert_send(&cache.try_get_or_insert_async(String::new(), async { Err::<_, String>(String::new()) }));
     fn assert_shared<T: Send + Sync>() {}
     assert_shared::<Cache<String, Vec<u8>>>();
+}
+
+#[test]
+fn a_waker_that_panics_keeps_nobody_asleep() {
+    /// Panics when it is to wake.
+    struct Blows;
+
+    impl Wake for Blows {
+        fn wake(self: Arc<Self>) {
+            panic!("this waker wakes nobody");
+        }
+    }
+
+    let cache: Cache<u32, u32> = Cache::new(100);
+    let (blows, woken) = (Arc::new(Blows).into(), Arc::new(Woken::default()));
+    let waker = Arc::clone(&woken).into();
+    let mut leader = pin!(cache.get_or_insert_async(1, async {
+        dawdle(1).await;
+        5
+    }));
+    let mut first = pin!(cache.get_or_insert_async(1, async { unreachable!("another has loaded") }));
+    let mut second = pin!(cache.get_or_insert_async(1, async { unreachable!("another has loaded") }));
+    assert!(leader.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert!(first.as_mut().poll(&mut Context::from_waker(&blows)).is_pending());
+    assert!(second.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let loaded = catch_unwind(AssertUnwindSafe(|| leader.as_mut().poll(&mut Context::from_waker(Waker::noop()))));
+    assert!(loaded.is_err(), "who loads hears of it");
+    assert!(woken.0.load(SeqCst));
+    assert_eq!(second.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Ready(5));
+    assert_eq!(first.as_mut().poll(&mut Context::from_waker(&blows)), Poll::Ready(5));
+    cache.validate();
+}
+
+/// Notes that it was to wake.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+#[test]
+fn a_call_takes_little_more_room_than_its_loader() {
+    let cache: Cache<u32, u32> = Cache::new(100);
+    let load = || async {
+        let held = [7_u8; 4096];
+        dawdle(1).await;
+        u32::from(held[usize::from(held[0])])
+    };
+    let most = 2 * size_of_val(&load()) + 1024;
+    assert!(size_of_val(&cache.get_or_insert_async(1, load())) <= most);
+    let fallible = || async { Ok::<u32, ()>(load().await) };
+    assert!(size_of_val(&cache.try_get_or_insert_async(1, fallible())) <= most + 16);
 }

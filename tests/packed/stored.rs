@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use larder::codec::{Chain, Codec, Gzip, Snappy, Zstd, ZstdDictionary};
 use larder::{Cache, PackedCache, Stats, Weigh};
 
 use crate::codecs::{Mirror, codecs, noise, text};
@@ -151,4 +152,28 @@ fn an_entry_that_is_too_large_is_handed_back() {
         assert!(cache.is_empty(), "{name}: what was to be replaced is gone");
         assert_eq!(cache.stats().rejected, 1, "{name}");
     }
+}
+
+#[test]
+fn a_format_that_is_named_is_the_one_that_the_bytes_are_in() {
+    let value = text(1, 3000).into_bytes();
+    let stored = |codec: Arc<dyn Codec>| {
+        let cache: PackedCache<u64, Vec<u8>> = Cache::builder().max_entries(64).codec(codec).build().unwrap();
+        cache.insert(1, value.clone());
+        assert_eq!(cache.get(&1).as_ref(), Some(&value));
+        let stored = cache.get_stored(&1).unwrap();
+        (stored.format().unwrap().to_owned(), stored.bytes().to_vec())
+    };
+    let gzip = || Gzip::new(6).unwrap();
+    // A chain of one is that one.
+    let (format, bytes) = stored(Arc::new(Chain::new(gzip())));
+    assert_eq!((format, bytes), stored(Arc::new(gzip())));
+    let (format, _) = stored(Arc::new(Chain::new(gzip()).then(Snappy)));
+    assert_eq!(format, "gzip+snappy");
+    // Who has not the dictionary can't read what was written with it.
+    let samples: Vec<Vec<u8>> = (0..500).map(|seed| text(seed, 300).into_bytes()).collect();
+    let dictionary = ZstdDictionary::train(&samples).unwrap();
+    let zstd = || Zstd::new(3).unwrap();
+    assert_eq!(stored(Arc::new(zstd())).0, "zstd");
+    assert_eq!(stored(Arc::new(zstd().with_dictionary(&dictionary).unwrap())).0, "zstd with dictionary");
 }
