@@ -21,7 +21,7 @@ use crate::stripe::{MAX_TABLE_ENTRIES, RemovalCause, Settings, Stripe};
 use crate::weigh::Weigh;
 
 /// The most stripes there can be.
-const MAX_STRIPES: usize = 1 << 16;
+pub(crate) const MAX_STRIPES: usize = 1 << 16;
 
 /// The most entries of one stripe, where all have as many: half of what its table can have, for some stripe has more than the
 /// others.
@@ -185,7 +185,8 @@ impl<K, V, S, W, F> Builder<K, V, S, W, F> {
     /// Weighs entries by a closure instead of [`Weigh`]: it says how many bytes key and value hold
     /// *beyond* their own size, on the heap. Their own size is counted by the cache.
     ///
-    /// It is called once for each insert or update, outside of any lock. If it panics nothing is inserted.
+    /// It is called once for each insert or update, and once more for each time that a `compute` has to begin anew, outside of
+    /// any lock. If it panics nothing is inserted.
     ///
     /// # Examples
     ///

@@ -123,9 +123,9 @@ pub struct TooLarge<K, V> {
     pub key: K,
     /// Its value.
     pub value: V,
-    /// What they weigh, in bytes, with the memory of their node.
+    /// What they weigh: the bytes that they hold beyond their own size, of the value as it was to be stored.
     pub weight: u64,
-    /// The most that one entry may weigh in this cache, now.
+    /// The most that one entry may weigh in this cache, now: the limit, less the cache's structures and the entry's node.
     pub max: u64,
 }
 

@@ -88,7 +88,7 @@ impl<'c, K, V> Walk<'c, K, V> {
 
     /// Holds the living entries of one home bucket. The pin lasts for that only.
     fn look_at(&mut self, stripe: usize, from: Hash) {
-        let now = self.core.read_time();
+        let now = self.core.time_if_timed();
         let pin = pin();
         let (stripes, found) = (&self.core.stripes, &mut self.found);
         let next = stripes[stripe].visit(&pin, from, |_, node| {
@@ -106,13 +106,13 @@ impl<'c, K, V> Walk<'c, K, V> {
 impl<'c, K: Eq, V> Walk<'c, K, V> {
     /// The entry, or if its time is over the one that its key has now.
     fn living(&self, stripe: usize, entry: Held<'c, K, V>) -> Option<Held<'c, K, V>> {
-        if !is_expired(entry.deadline(), self.core.read_time()) {
+        if !is_expired(entry.deadline(), self.core.time_if_timed()) {
             return Some(entry);
         }
         let pin = pin();
         let stripe = &self.core.stripes[stripe];
         let is_key = |key: &K| key == entry.key();
-        let (_, node) = stripe.find_living(&pin, entry.hash(), is_key, |_| false, || self.core.read_time())?;
+        let (_, node) = stripe.find_living(&pin, entry.hash(), is_key, |_| false, || self.core.time_if_timed())?;
         Some(stripe.hold(node, &pin))
     }
 }

@@ -51,7 +51,23 @@
 //! | watch | [`stats`](Cache::stats), [`Builder::on_removal`] |
 //! | test expiry without sleeping | [`ManualClock`] |
 //!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `deflate`, `snappy` (both by default) | the codecs `Gzip`, `Zlib`, `Deflate`, and `Snappy` |
+//! | `lz4` | the codec `Lz4` |
+//! | `zstd` | the codec `Zstd`, and `ZstdDictionary`; needs a C compiler |
+//! | `seal` | the codec `Seal` |
+//! | `bytes`, `serde` | `Bytes` as packed values, and whatever serde writes |
+//! | `server` | the memcached front end and the program `larder`, on Unix; needs a C compiler |
+//!
+//! Without `default-features` there is the cache alone.
+//!
 //! The inside is explained at the head of each source file; begin with `stripe/mod.rs`.
+
+#[cfg(all(feature = "server", not(unix)))]
+compile_error!("the feature `server` is for Unix: build larder without it, or the server on another system");
 
 mod budget;
 mod builder;

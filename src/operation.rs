@@ -46,7 +46,7 @@ impl<'c, K, V> Operation<'c, K, V> {
     #[inline(always)]
     pub(crate) fn new(core: &'c Core<K, V>, stripe: usize, aftermath: &'c mut Aftermath<K, V>) -> Self {
         let pin = if core.listener.is_some() { Some(pin_for_listener()) } else { None };
-        Self { core, stripe, pin, now: core.write_time(), attempts: 0, is_outermost: true, aftermath }
+        Self { core, stripe, pin, now: core.time_if_timed(), attempts: 0, is_outermost: true, aftermath }
     }
 
     /// A write after which the caller looks at what it displaces.

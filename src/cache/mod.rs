@@ -101,15 +101,10 @@ pub(crate) struct Location {
     pub(crate) hash: stripe::Hash,
 }
 impl<K, V> Core<K, V> {
-    /// The time for a write, read before it takes a lock; 0 where no entry has a deadline.
-    pub(crate) fn write_time(&self) -> u64 {
+    /// The time for a write, read before it takes a lock, or for a walk; 0 where no entry has a deadline.
+    pub(crate) fn time_if_timed(&self) -> u64 {
         // Relaxed: who does not see yet that there is a deadline may leave it to the next write.
         if self.timed.load(Relaxed) { self.time.now() } else { 0 }
-    }
-
-    /// The time for a walk over entries.
-    pub(crate) fn read_time(&self) -> u64 {
-        self.write_time()
     }
 
     /// When an entry that lives for `ttl` nanoseconds, 0 for ever, expires, and the limit up to which a hit
@@ -179,7 +174,7 @@ impl<K: Hash + Eq, V> Cache<K, V> {
     /// assert_eq!(cache.get("one"), Some(1));
     /// ```
     pub fn new(max_entries: usize) -> Self {
-        let builder = Builder::new().max_entries(max_entries.clamp(1, builder::max_entries(1)));
+        let builder = Builder::new().max_entries(max_entries.clamp(1, builder::max_entries(builder::MAX_STRIPES)));
         builder.build().expect("every number in this range is a valid limit")
     }
 }

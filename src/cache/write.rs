@@ -172,6 +172,10 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
     /// Entries that are there during the whole of the call are asked for just once, unless they change
     /// meanwhile; others may be asked for or not. As while [`read`](Cache::read) runs, nothing that is displaced is dropped
     /// while `keep` runs.
+    ///
+    /// # Panics
+    ///
+    /// If `keep`, a listener or a destructor panics: then entries that come after are not asked for.
     pub fn retain(&self, mut keep: impl FnMut(&K, &V) -> bool) {
         for number in 0..self.core.stripes.len() {
             self.retain_in(number, &mut |node| self.is_kept(node, &mut keep));

@@ -245,8 +245,9 @@ impl<'s> Conversation<'s> {
     fn block(&mut self, input: &[u8], scratch: &mut Scratch, output: &mut Output<'s>) -> Option<usize> {
         let State::Block(block) = &mut self.state else { return None };
         let taken = block.take(input, self.service.most_pending());
-        if block.missing() > 0 && taken.is_some() {
-            return taken.filter(|taken| *taken > 0);
+        let (used, has_room, missing) = (taken.unwrap_or(0), taken.is_some(), block.missing());
+        if has_room && missing > 0 {
+            return (used > 0).then_some(used);
         }
         if let State::Block(block) = std::mem::replace(&mut self.state, State::Ready) {
             let parsed = match self.protocol {
@@ -254,17 +255,16 @@ impl<'s> Conversation<'s> {
                 _ => text::parse(block.head(), scratch),
             };
             match parsed {
-                Parsed::Complete { request: Request::Store(store, form), .. } if taken.is_none() => {
+                Parsed::Complete { request, .. } if has_room => self.carry_out(request, block.data(), output),
+                Parsed::Complete { request: Request::Store(store, form), .. } if self.is_known => {
                     Answer::new(self.service, output).refuse(Outcome::NoMemory, &store, &form);
-                    self.state = State::Skip(block.missing());
+                    self.state = State::Skip(missing);
                 }
                 // Credentials that nobody can look at.
-                _ if taken.is_none() => self.is_over = true,
-                Parsed::Complete { request, .. } => self.carry_out(request, block.data(), output),
-                _ => {}
+                _ => self.is_over = true,
             }
         }
-        Some(taken.unwrap_or(0))
+        Some(used)
     }
 
     /// The keys of a `get`, as many as are there and may be answered now; the state says how it goes on.

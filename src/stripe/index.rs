@@ -223,7 +223,7 @@ impl Table {
     /// What [`Table::for_entries`] allocates.
     pub(crate) fn bytes_for(entries: usize, dues: bool) -> u64 {
         let each = size_of::<Bucket>() + if dues { size_of::<Dues>() } else { 0 };
-        (Self::buckets_for(entries) * each + size_of::<Self>()) as u64
+        Self::buckets_for(entries) as u64 * each as u64 + size_of::<Self>() as u64
     }
 
     const fn capacity_of(buckets: usize) -> usize {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use larder::server::{Exptime, Handle, Server, ServerCache};
 
-use crate::lab::{Client, PATIENCE, cache, serve, tcp};
+use crate::lab::{Client, PATIENCE, cache, free_port, serve, tcp};
 
 #[test]
 fn the_program_and_its_clients_see_the_same_items() {
@@ -77,8 +77,11 @@ fn a_dropped_handle_stops_the_server() {
 
 #[test]
 fn a_server_that_is_never_spawned_leaves_its_port() {
-    let server = Server::builder().listen("127.0.0.1:0").build(cache()).unwrap();
+    let address = format!("127.0.0.1:{}", free_port());
+    let server = Server::builder().listen(address.as_str()).build(cache()).unwrap();
+    TcpListener::bind(&address).expect_err("the server has the port");
     drop(server);
+    TcpListener::bind(&address).expect("the port is free");
 }
 
 #[test]

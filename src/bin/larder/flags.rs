@@ -134,7 +134,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "SECONDS")]
     pub(crate) idle_timeout: Option<u64>,
 
-    /// Serve /metrics for Prometheus, and /healthz, at this address
+    /// Serve /metrics for Prometheus, and /healthz, at this address, to anyone
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics: Option<String>,
 
