@@ -1,12 +1,12 @@
 //! A program that serves a cache of its own.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use larder::server::{Exptime, Handle, Server, ServerCache};
 
-use crate::lab::{Client, PATIENCE, cache, free_port, serve, tcp};
+use crate::lab::{Client, PATIENCE, cache, free_port, serve, tcp, until};
 
 #[test]
 fn the_program_and_its_clients_see_the_same_items() {
@@ -45,9 +45,10 @@ fn stopping_waits_for_half_a_request() {
     let handle = serve(|builder| builder.grace(Duration::from_secs(20)));
     let mut client = Client::connect(&handle);
     client.ask("mn\r\nset a 0 0 10\r\n01234", "MN\r\n");
+    let address = handle.addresses()[0].clone();
     std::thread::scope(|scope| {
         let stopping = scope.spawn(|| handle.stop());
-        std::thread::sleep(Duration::from_millis(50));
+        until("it stops, and takes nobody in", || TcpStream::connect(&address).is_err());
         assert!(!stopping.is_finished());
         client.ask("56789\r\n", "STORED\r\n");
         assert_eq!(client.expect_end(), b"");
