@@ -77,6 +77,7 @@ pub mod codec;
 #[cfg(all(target_os = "linux", not(larder_portable_pin)))]
 mod epoch;
 mod error;
+mod first_panic;
 mod form;
 mod iter;
 mod loading;

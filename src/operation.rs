@@ -4,12 +4,9 @@
 //! write returned or panicked: the listener is told under the pin that was taken before the write, the pin is left,
 //! batches go to the epoch, others make room where the budget is overdrawn, and at last keys and values are dropped.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::thread::panicking;
-
 use crate::budget::Unit;
 use crate::cache::Core;
+use crate::first_panic::FirstPanic;
 use crate::stripe::{Aftermath, Context, End, Need, Slack, Stripe, Supply};
 use crate::sync::{Pin, flush, is_pinned, pin};
 
@@ -86,14 +83,13 @@ impl<'c, K, V> Operation<'c, K, V> {
         write(context, self.aftermath)
     }
 
-    fn tell(&mut self) -> Option<Box<dyn Any + Send>> {
+    fn tell(&mut self) -> FirstPanic {
         let displaced = std::mem::take(&mut self.aftermath.displaced);
-        let listener = self.core.listener.as_ref()?;
-        let mut panic = None;
+        let mut panic = FirstPanic::default();
+        let Some(listener) = &self.core.listener else { return panic };
         for (place, cause) in displaced {
             let node = self.core.stripes[self.stripe].node(place, self.pin());
-            let told = catch_unwind(AssertUnwindSafe(|| listener(node.key(), node.value(), cause)));
-            panic = panic.or(told.err());
+            panic.catch(|| listener(node.key(), node.value(), cause));
         }
         panic
     }
@@ -102,7 +98,7 @@ impl<'c, K, V> Operation<'c, K, V> {
 impl<K, V> Operation<'_, K, V> {
     #[cold]
     fn see_to_aftermath(&mut self) {
-        let panic = if self.aftermath.displaced.is_empty() { None } else { self.tell() };
+        let panic = if self.aftermath.displaced.is_empty() { FirstPanic::default() } else { self.tell() };
         self.pin = None;
         self.aftermath.wait_for_all();
         let rare = self.aftermath.rare();
@@ -113,9 +109,7 @@ impl<K, V> Operation<'_, K, V> {
         if self.is_outermost && is_sparse {
             self.core.condense(self.stripe, self.aftermath.written);
         }
-        if let Some(panic) = panic.filter(|_| !panicking()) {
-            resume_unwind(panic);
-        }
+        panic.resume();
     }
 }
 

@@ -16,9 +16,7 @@ mod write;
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::thread::panicking;
 
 use crossbeam_utils::CachePadded;
 
@@ -28,6 +26,7 @@ use crate::budget::{Budget, Unit};
 use crate::builder::{self, Builder};
 use crate::clock::Time;
 use crate::error::BuildError;
+use crate::first_panic::FirstPanic;
 use crate::form::{Form, Plain};
 use crate::iter::{Iter, Keys, Ref};
 use crate::loading::Registry;
@@ -338,19 +337,15 @@ impl<K, V, S, F: Form<K, V>> Cache<K, V, S, F> {
             return;
         }
         // A listener or a destructor that panics keeps nothing above the limit: the first panic goes on when all is done.
-        let mut panic = None;
+        let mut panic = FirstPanic::default();
         let left = || (self.core.budget.free(), self.len(), self.core.waiting());
         loop {
             let before = left();
-            let Err(thrown) = catch_unwind(AssertUnwindSafe(|| self.shrink_to(limit))) else { break };
-            panic.get_or_insert(thrown);
-            if left() == before {
+            if panic.catch(|| self.shrink_to(limit)) || left() == before {
                 break;
             }
         }
-        if let Some(panic) = panic.filter(|_| !panicking()) {
-            resume_unwind(panic);
-        }
+        panic.resume();
     }
 
     /// Evicts what is beyond the limit, which has been lowered.

@@ -3,8 +3,6 @@
 //! Knows what a write needs before it takes a lock: the value packed, the entry weighed, its deadline.
 
 use std::hash::{BuildHasher, Hash};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::thread::panicking;
 use std::time::Duration;
 
 use hashbrown::Equivalent;
@@ -12,6 +10,7 @@ use hashbrown::Equivalent;
 use super::{Cache, Location};
 use crate::clock::nanos;
 use crate::error::{NotStored, TooLarge};
+use crate::first_panic::FirstPanic;
 use crate::form::Form;
 use crate::iter::Ref;
 use crate::operation::Operation;
@@ -232,20 +231,17 @@ impl<K: Hash + Eq, V, S: BuildHasher, F: Form<K, V>> Cache<K, V, S, F> {
     ///
     /// If a listener or a destructor panics: with the first such panic, when all entries have been removed.
     pub fn clear(&self) {
-        let mut panic = None;
-        let mut attempt = |step: &mut dyn FnMut()| panic = panic.take().or(catch_unwind(AssertUnwindSafe(step)).err());
+        let mut panic = FirstPanic::default();
         for number in 0..self.core.stripes.len() {
-            attempt(&mut || self.end_loads_in(number));
+            panic.catch(|| self.end_loads_in(number));
         }
         for number in 0..self.core.stripes.len() {
             let mut next = Some(stripe::Hash::FIRST);
             while next.is_some() {
-                attempt(&mut || self.retain_some(number, &mut next, &mut |_| false));
+                panic.catch(|| self.retain_some(number, &mut next, &mut |_| false));
             }
         }
-        if let Some(panic) = panic.filter(|_| !panicking()) {
-            resume_unwind(panic);
-        }
+        panic.resume();
     }
 
     fn end_loads_in(&self, number: usize) {

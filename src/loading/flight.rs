@@ -19,13 +19,13 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
-use std::thread::panicking;
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
+
+use crate::first_panic::FirstPanic;
 
 /// What became of a flight for one who waits.
 pub(super) enum Turn {
@@ -170,13 +170,11 @@ impl<V> Flight<V> {
 
 /// Wakes all who wait. A waker that panics does not keep the others asleep; its panic goes on when they are awake.
 pub(super) fn wake_all(waiters: Waiters) {
-    let mut panic = None;
+    let mut panic = FirstPanic::default();
     for waker in waiters.into_values().flatten() {
-        panic = panic.or(catch_unwind(AssertUnwindSafe(|| waker.wake())).err());
+        panic.catch(|| waker.wake());
     }
-    if let Some(panic) = panic.filter(|_| !panicking()) {
-        resume_unwind(panic);
-    }
+    panic.resume();
 }
 
 thread_local! {

@@ -2,12 +2,12 @@
 //!
 //! Knows what was displaced. Does little itself: [`crate::operation`] sees to it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread::panicking;
 
 use smallvec::SmallVec;
 
 use super::supply::Supply;
+use crate::first_panic::FirstPanic;
 use crate::sync::{Arc, AtomicBool, when_all_have_left};
 
 /// Why an entry left the cache.
@@ -136,14 +136,10 @@ fn drop_garbage<K, V>(garbage: &mut SmallVec<[(K, V); 4]>) {
 /// Drops keys and values. One that panics does not keep the others from being dropped; the first panic goes on afterwards,
 /// unless another is under way.
 pub(super) fn drop_each<K, V>(entries: impl Iterator<Item = (K, V)>) {
-    let mut panic = None;
+    let mut panic = FirstPanic::default();
     for (key, value) in entries {
-        let dropped = catch_unwind(AssertUnwindSafe(|| drop(key)));
-        panic = panic.or(dropped.err());
-        let dropped = catch_unwind(AssertUnwindSafe(|| drop(value)));
-        panic = panic.or(dropped.err());
+        panic.catch(|| drop(key));
+        panic.catch(|| drop(value));
     }
-    if let Some(panic) = panic.filter(|_| !panicking()) {
-        resume_unwind(panic);
-    }
+    panic.resume();
 }
