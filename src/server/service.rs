@@ -142,9 +142,10 @@ impl Service {
     }
 
     /// How many bytes of data blocks that are on their way may be held for all clients together: a quarter of the cache's
-    /// limit, and in any case enough for two items.
+    /// limit, or enough for two items if these are large, and no more than the limit.
     pub(crate) fn most_pending(&self) -> u64 {
-        (self.cache.max_bytes() / 4).max(2 * self.cache.max_item_bytes() as u64)
+        let max_bytes = self.cache.max_bytes();
+        (max_bytes / 4).max(2 * self.cache.max_item_bytes() as u64).min(max_bytes)
     }
 
     pub(crate) fn count(&self, event: Event) {

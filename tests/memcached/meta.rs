@@ -204,3 +204,11 @@ fn me_tells_everything() {
     assert!(lines[0].starts_with("ME a exp=100 la=0 cas=5 fetch=no cls=1 size="), "{text}");
     assert!(lines[2].starts_with("ME a exp=100 la=0 cas=5 fetch=yes cls=1 size="), "{text}");
 }
+
+#[test]
+fn an_item_that_comes_to_be_has_the_time_that_was_said_last_and_has_been_used() {
+    let service = service();
+    check(&service, "mg a N0 T30\r\nmg a t\r\nmg b T30 N0\r\nmg b t\r\n", "HD W\r\nHD t30 Z\r\nHD W\r\nHD t-1 Z\r\n");
+    check(&service, "ma c N0 T30\r\nmg c t\r\nma d T30 N0\r\nmg d t\r\n", "HD\r\nHD t30\r\nHD\r\nHD t-1\r\n");
+    check(&service, "mg e N30\r\nmg e h\r\nmg f N30 u\r\nmg f h u\r\n", "HD W\r\nHD h1 Z\r\nHD W\r\nHD h0 Z\r\n");
+}

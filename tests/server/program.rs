@@ -267,6 +267,7 @@ fn what_has_no_meaning_is_refused_with_a_reason() {
         (&["-o", "ssl_ca_cert=x"], "--enable-ssl"),
         (&["-S"], "--auth-file"),
         (&["-I", "1"], "from 1k"),
+        (&["-I", "33m"], "half of the memory (-m), 33554432 bytes"),
         (&["-m", "0"], "more than 0"),
         (&["-m", "12q"], "units"),
         (&["-a", "999"], "octal"),

@@ -26,7 +26,7 @@ use crate::codec::CodecName;
         larder --metrics 127.0.0.1:9150                 with /metrics for Prometheus"
 )]
 pub(crate) struct Flags {
-    /// TCP port, where -l does not say one
+    /// TCP port, where -l does not say one; 0 is one that is free
     #[arg(short, long, default_value_t = 11211, value_name = "NUM")]
     pub(crate) port: u16,
 
@@ -48,15 +48,15 @@ pub(crate) struct Flags {
 
     /// Memory for items with all that belongs to them: MiB, or with a unit (k, m, g)
     ///
-    /// On top come values that are half sent, for all clients together up to a quarter of it (beyond that a client is told
-    /// "SERVER_ERROR out of memory storing object"), and what clients have not read of their answers: for each up to 256 KiB,
+    /// On top come values that are half sent, for all clients together up to a quarter of it, or two of the largest size
+    /// (beyond that a client is told "SERVER_ERROR out of memory storing object"), and what clients have not read of their answers: for each up to 256 KiB,
     /// or a value that went out of the cache meanwhile.
     #[arg(short, long, default_value = "64", value_parser = mebibytes, value_name = "SIZE")]
     pub(crate) memory_limit: u64,
 
-    /// The largest item: bytes, or with a unit (k, m)
-    #[arg(short = 'I', long, default_value = "1m", value_parser = item_size, value_name = "SIZE")]
-    pub(crate) max_item_size: u64,
+    /// The largest item: bytes, or with a unit (k, m), and half of -m at the most; 1m unless set
+    #[arg(short = 'I', long, value_parser = item_size, value_name = "SIZE")]
+    pub(crate) max_item_size: Option<u64>,
 
     /// Answer an error when memory is full, instead of evicting
     #[arg(short = 'M', long)]

@@ -30,6 +30,9 @@ static ALLOCATOR: allocator::BySize = allocator::BySize;
 /// Descriptors beyond those of connections: listeners, event loops, files that are read again.
 const SPARE_DESCRIPTORS: u64 = 128;
 
+/// The largest item where nothing is said, in bytes, if the memory is twice as large.
+const MAX_ITEM: u64 = 1 << 20;
+
 fn main() -> ExitCode {
     allocator::set_up();
     match run(&Flags::parse()) {
@@ -101,7 +104,7 @@ fn cache(flags: &Flags) -> Result<ServerCache, Box<dyn std::error::Error>> {
     };
     let builder = ServerCache::builder()
         .max_bytes(flags.memory_limit)
-        .max_item_bytes(flags.max_item_size as usize)
+        .max_item_bytes(flags.max_item_size.unwrap_or(MAX_ITEM.min(flags.memory_limit / 2)) as usize)
         .evictions(!flags.disable_evictions)
         .policy(policy);
     let builder = match flags.codec {

@@ -91,6 +91,10 @@ impl Extended {
         if verify.unwrap_or(0) > 0 && extended.client_ca.is_none() {
             return Err("-o ssl_verify_mode needs the authorities: -o ssl_ca_cert=FILE".to_owned());
         }
+        let largest = flags.memory_limit / 2;
+        if let Some(given) = flags.max_item_size.filter(|given| *given > largest) {
+            return Err(format!("-I {given}: an item may take half of the memory (-m), {largest} bytes, at the most"));
+        }
         for path in &flags.listen {
             // With a port behind it, it would be a socket of another name.
             if path.contains('/') {

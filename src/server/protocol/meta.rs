@@ -53,6 +53,8 @@ fn bit(flag: u8) -> u64 {
 #[derive(Default)]
 struct Flags {
     touch: Option<i64>,
+    /// The time of an item that comes to be: memcached goes through the flags in order, and a `T` after the `N` is the last
+    /// that it is told.
     vivify: Option<i64>,
     recache: Option<i64>,
     client_flags: u32,
@@ -140,7 +142,10 @@ fn parse_flags(line: &mut MetaLine<'_>) -> Result<Flags, &'static str> {
         let time = || exptime(token).ok_or(BAD_TOKEN);
         match flag {
             b'N' => said.vivify = Some(time()?),
-            b'T' => said.touch = Some(time()?),
+            b'T' => {
+                said.touch = Some(time()?);
+                said.vivify = said.vivify.and(said.touch);
+            }
             b'R' => said.recache = Some(small(token).ok_or(BAD_TOKEN)?),
             b'F' => said.client_flags = flags(token).ok_or(BAD_FORMAT)?,
             b'C' => said.cas = Some(number()?),

@@ -191,7 +191,8 @@ impl ServerCache {
             };
             let Fetch { cas, binary_key, .. } = *fetch;
             let write = Write { key, exptime, mode: Mode::Add, cas, binary_key, ..Write::default() };
-            let stored = self.store_if(&write, State::TOKEN_SENT);
+            let is_use = if fetch.unseen { 0 } else { State::FETCHED };
+            let stored = self.store_if(&write, State::TOKEN_SENT | is_use);
             if stored != Stored::NotStored {
                 self.count_fetch(fetch, false);
                 let Stored::Stored { cas } = stored else { return None };

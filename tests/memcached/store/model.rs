@@ -279,7 +279,9 @@ impl Run {
             assert!(fetch.cas.is_none_or(|cas| cas == seen.2));
             let write = Write::default();
             let new = self.naive.new_item(&write, Exptime::Never, seen.2);
-            self.naive.items.insert(key.to_vec(), Kept { until: vivified_until, sent: true, ..new });
+            self.naive
+                .items
+                .insert(key.to_vec(), Kept { until: vivified_until, sent: true, fetched: !fetch.unseen, ..new });
             return;
         };
         let left = |until: Option<u64>| until.map(|until| (until - now) as u32);
