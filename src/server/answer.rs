@@ -212,14 +212,14 @@ impl<'o, 's> Answer<'o, 's> {
         }
     }
 
-    /// Refuses to store what is larger than any item may be, or what there is no memory to take in.
+    /// Refuses to store what is larger than any item may be, or what has been given up for lack of memory.
     #[cold]
     pub(super) fn refuse(&mut self, why: Outcome, store: &Store<'_>, form: &Form<'_>) {
         // What is to replace the old value in any case takes it away, for it is out of date. The binary protocol calls a
         // `cas` a set, and memcached treats it so.
         let replaces = match form {
-            Form::Meta(_) => true,
-            Form::Text { .. } => store.is_plain_set(),
+            Form::Meta(_) if why == Outcome::TooLarge => true,
+            Form::Meta(_) | Form::Text { .. } => store.is_plain_set(),
             Form::Binary(header) => header.is_set(),
         };
         self.service.cache.refuse(store.key, why == Outcome::TooLarge, replaces);

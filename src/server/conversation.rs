@@ -26,8 +26,8 @@
 //! * **A client that does not read:** when more waits than the service's `max_output`, `feed` stops, in the middle of the
 //!   keys of a request if need be, and [`Conversation::is_paused`] says so. Send first, then call it again with what is left of the input, if only nothing.
 //! * **A data block that is not whole** is kept here, and is not yet in the cache. For all conversations of a service it is a
-//!   quarter of the cache's limit at the most, or two items of the largest size; beyond that a client is told that there is no
-//!   memory, and the rest of its block is passed over.
+//!   quarter of the cache's limit at the most, or two items of the largest size; beyond that the block that has grown least
+//!   lately is given up, its client is told that there is no memory when it goes on, and the rest is passed over.
 //! * **Large values** are not copied: [`Output`] has loans of them, which keep their memory, and no lock.
 //! * **A listener's part**, credentials, counters of connections and so on, is asked of the service's
 //!   [`Host`](super::Host), which all conversations share.
@@ -36,7 +36,7 @@ use std::fmt;
 
 use crate::server::answer::Answer;
 use crate::server::output::Output;
-use crate::server::pending::Pending;
+use crate::server::pending::{Pending, Taken};
 use crate::server::protocol::{
     BAD_FORMAT, Complaint, Form, Keys, MAX_KEY, MAX_LINE, Outcome, Parsed, Request, Scratch, Wrong, binary, text,
 };
@@ -237,32 +237,31 @@ impl<'s> Conversation<'s> {
             // Little enough to be left in the input.
             return None;
         }
-        self.state = State::Block(Box::new(Pending::new(&input[..used], len, &self.service.pending)));
+        self.state = State::Block(Box::new(Pending::new(&input[..used], len, &self.service.blocks)));
         Some(used)
     }
 
     /// A piece of a data block.
     fn block(&mut self, input: &[u8], scratch: &mut Scratch, output: &mut Output<'s>) -> Option<usize> {
         let State::Block(block) = &mut self.state else { return None };
-        let taken = block.take(input, self.service.most_pending());
-        let (used, has_room, missing) = (taken.unwrap_or(0), taken.is_some(), block.missing());
-        if has_room && missing > 0 {
-            return (used > 0).then_some(used);
-        }
-        if let State::Block(block) = std::mem::replace(&mut self.state, State::Ready) {
-            let parsed = match self.protocol {
-                Some(Protocol::Binary) => binary::parse(block.head()),
-                _ => text::parse(block.head(), scratch),
-            };
-            match parsed {
-                Parsed::Complete { request, .. } if has_room => self.carry_out(request, block.data(), output),
-                Parsed::Complete { request: Request::Store(store, form), .. } if self.is_known => {
-                    Answer::new(self.service, output).refuse(Outcome::NoMemory, &store, &form);
-                    self.state = State::Skip(missing);
-                }
-                // Credentials that nobody can look at.
-                _ => self.is_over = true,
+        let (used, data) = match block.take(input, self.service.most_pending()) {
+            Taken::Some(used) => return (used > 0).then_some(used),
+            Taken::Whole(used, data) => (used, Some(data)),
+            Taken::Lost => (0, None),
+        };
+        let State::Block(block) = std::mem::replace(&mut self.state, State::Ready) else { return None };
+        let parsed = match self.protocol {
+            Some(Protocol::Binary) => binary::parse(block.head()),
+            _ => text::parse(block.head(), scratch),
+        };
+        match (parsed, data) {
+            (Parsed::Complete { request, .. }, Some(data)) => self.carry_out(request, &data, output),
+            (Parsed::Complete { request: Request::Store(store, form), .. }, None) if self.is_known => {
+                Answer::new(self.service, output).refuse(Outcome::NoMemory, &store, &form);
+                self.state = State::Skip(block.missing());
             }
+            // Credentials that nobody can look at.
+            _ => self.is_over = true,
         }
         Some(used)
     }

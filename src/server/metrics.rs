@@ -193,7 +193,15 @@ fn put(encoder: &mut DescriptorEncoder<'_>, name: &'static str, value: u64) -> f
 
 /// What can become less.
 fn is_gauge(name: &str) -> bool {
-    let gauges =
-        ["max_connections", "curr_connections", "accepting_conns", "threads", "curr_items", "bytes", "limit_maxbytes"];
+    let gauges = [
+        "max_connections",
+        "curr_connections",
+        "accepting_conns",
+        "threads",
+        "curr_items",
+        "bytes",
+        "limit_maxbytes",
+        "pending_bytes",
+    ];
     gauges.contains(&name)
 }

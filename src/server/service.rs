@@ -9,7 +9,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use crate::server::conversation::Protocol;
-use crate::server::pending::PendingBytes;
+use crate::server::pending::Blocks;
 use crate::server::store::ServerCache;
 use crate::stats::ThreadCounts;
 
@@ -72,8 +72,8 @@ pub struct Service {
     pub(crate) allow_dump: bool,
     pub(crate) started: Instant,
     pub(crate) counts: ThreadCounts<4>,
-    /// By data blocks that are on their way.
-    pub(crate) pending: PendingBytes,
+    /// Data blocks that are on their way.
+    pub(crate) blocks: Blocks,
     /// What counters showed when they were last set back.
     pub(crate) since: Mutex<HashMap<&'static str, u64>>,
 }
@@ -92,7 +92,7 @@ impl Service {
             allow_dump: true,
             started: Instant::now(),
             counts: ThreadCounts::new(),
-            pending: PendingBytes::default(),
+            blocks: Blocks::default(),
             since: Mutex::default(),
         }
     }

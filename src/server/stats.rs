@@ -15,8 +15,8 @@ use crate::server::protocol::{Form, Words};
 use crate::server::service::Service;
 
 /// What shows a state, and so can't be set back.
-const STATES: [&str; 5] =
-    ["max_connections", "curr_connections", "accepting_conns", "threads", "connection_structures"];
+const STATES: [&str; 6] =
+    ["max_connections", "curr_connections", "accepting_conns", "threads", "connection_structures", "pending_bytes"];
 
 /// Ticks of the processor time in `/proc`, which Linux fixes at this for programs.
 const TICKS: f64 = 100.0;
@@ -156,6 +156,7 @@ impl Service {
     /// Shows everything that counts since the start, and the states of connections and threads.
     pub(crate) fn each_counter(&self, show: &mut dyn FnMut(&'static str, u64)) {
         let [cmd_meta, auth_cmds, auth_errors, refused] = self.counts.sum();
+        let (pending_bytes, pending_given_up) = self.blocks.state();
         let stats = self.cache.stats();
         self.host.counters(show);
         for (name, value) in [
@@ -180,6 +181,8 @@ impl Service {
             ("touch_hits", stats.touch_hits),
             ("touch_misses", stats.touch_misses),
             ("store_too_large", stats.store_too_large),
+            ("pending_bytes", pending_bytes),
+            ("pending_given_up", pending_given_up),
             ("auth_cmds", auth_cmds),
             ("auth_errors", auth_errors),
             ("unauthenticated_requests", refused),

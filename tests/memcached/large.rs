@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use larder::server::{Conversation, Mode, Output, ServerCache, Service, Write};
 
 use crate::binary::{answers, request};
-use crate::lab::{check, drain, service, talk};
+use crate::lab::{Heard, check, drain, service, talk};
 use crate::stats::stats;
 
 const LEN: usize = 70_000;
@@ -67,59 +67,73 @@ fn an_answer_is_of_the_item_that_was_found_whatever_takes_its_place() {
     }
 }
 
+/// The length of values of which four are a quarter of the limit.
+const HALF_SENT: usize = 1_000_000;
+
+/// All of a request but the last byte.
+fn send_half<'s>(service: &'s Service, ask: &[u8]) -> Conversation<'s> {
+    let mut client = Conversation::new(service);
+    assert_eq!(tell(&mut client, &ask[..ask.len() - 1]), b"");
+    client
+}
+
 #[test]
-fn values_that_are_half_sent_hold_no_more_than_their_part_of_memory() {
-    const LEN: usize = 1_000_000;
-    // Four of them are a quarter of the limit.
-    let service = Service::new(ServerCache::builder().max_bytes(16 << 20).build().unwrap(), ());
-    check(&service, "set old 0 0 1\r\nx\r\nset kept 0 0 1\r\nx\r\n", "STORED\r\nSTORED\r\n");
-    let value = "x".repeat(LEN);
-    let text = |command: &str, key: &str| format!("{command} {key} 0 0 {LEN}\r\n{value}\r\n").into_bytes();
-    let mut half: Vec<Conversation<'_>> = Vec::new();
-    for key in ["a", "b", "c", "d"] {
-        let (mut client, ask) = (Conversation::new(&service), text("set", key));
-        assert_eq!(tell(&mut client, &ask[..ask.len() - 1]), "");
-        half.push(client);
-    }
-    // What is announced, and not sent, takes nothing.
-    let mut announcer = Conversation::new(&service);
-    assert_eq!(tell(&mut announcer, format!("set z 0 0 {LEN}\r\n").as_bytes()), "");
+fn clients_that_send_half_and_wait_keep_nobody_out() {
+    let service = service();
+    let value = "x".repeat(HALF_SENT);
+    let set = |key: &str| format!("set {key} 0 0 {HALF_SENT}\r\n{value}\r\n").into_bytes();
+    let mut waiting: Vec<_> = (0..20).map(|number| send_half(&service, &set(&format!("waits{number}")))).collect();
+    let counted = stats(&service, "stats\r\n");
+    let held: usize = counted["pending_bytes"].parse().unwrap();
+    assert!((3 * HALF_SENT..=4 << 20).contains(&held) && counted["pending_given_up"] == "16", "{counted:?}");
 
-    let out_of_memory = "SERVER_ERROR out of memory storing object\r\n";
-    for (ask, answer) in [
-        (text("set", "old"), out_of_memory),
-        (text("append", "kept"), out_of_memory),
-        (format!("set old 0 0 {LEN} noreply\r\n{value}\r\n").into_bytes(), ""),
-        (format!("ms old {LEN} q\r\n{value}\r\n").into_bytes(), out_of_memory),
-    ] {
-        // The rest of it is passed over, and the client goes on.
-        let [first, second] = ask.split_at(LEN / 2).into();
-        let mut client = Conversation::new(&service);
-        assert_eq!(tell(&mut client, first), answer);
-        assert_eq!(tell(&mut client, second), "");
-        assert_eq!(tell(&mut client, b"get kept\r\n"), "VALUE kept 0 1\r\nx\r\nEND\r\n");
-    }
-    let heard = talk(&service, request(0x01, 0, [&[0; 8], b"old", value.as_bytes()]).chunks(LEN / 3));
-    assert_eq!(answers(&heard)[0].status, 0x82);
-    check(&service, "get old\r\n", "END\r\n"); // memcached serves no value that was to be replaced
-
-    for client in &mut half {
-        assert_eq!(tell(client, b"\n"), "STORED\r\n");
-    }
-    assert_eq!(tell(&mut announcer, format!("{value}\r\n").as_bytes()), "STORED\r\n");
+    // Other clients are served, in however many pieces they send.
     let mut client = Conversation::new(&service);
-    let [first, second] = [&text("set", "old")[..], b"get kept\r\n"];
-    assert_eq!(tell(&mut client, first), "STORED\r\n");
-    assert_eq!(tell(&mut client, second), "VALUE kept 0 1\r\nx\r\nEND\r\n");
-    // One that goes away in the middle gives back what it had.
-    for _ in 0..100 {
-        let ask = text("set", "gone");
-        assert_eq!(tell(&mut Conversation::new(&service), &ask[..LEN]), "");
+    for piece in set("served").chunks(50_000) {
+        assert!([&b""[..], b"STORED\r\n"].contains(&&*tell(&mut client, piece)));
     }
+    check(&service, "mg served s\r\n", &format!("HD s{HALF_SENT}\r\n"));
+    // Who has grown last still has what it sent.
+    assert_eq!(tell(&mut waiting[19], b"\n"), b"STORED\r\n");
+    waiting.clear();
+    assert_eq!(stats(&service, "stats\r\n")["pending_bytes"], "0");
+}
+
+#[test]
+fn who_was_given_up_is_told_and_replaces_nothing_but_what_a_set_would() {
+    let service = service();
+    let value = "x".repeat(HALF_SENT);
+    let out_of_memory = "SERVER_ERROR out of memory storing object\r\n";
+    let line = |line: &str| format!("{line}\r\n{value}\r\n").into_bytes();
+    for (ask, answer, keeps) in [
+        (line(&format!("set old 0 0 {HALF_SENT}")), out_of_memory, false),
+        (line(&format!("set old 0 0 {HALF_SENT} noreply")), "", false),
+        (line(&format!("append old 0 0 {HALF_SENT}")), out_of_memory, true),
+        (line(&format!("cas old 0 0 {HALF_SENT} 1")), out_of_memory, true),
+        (line(&format!("ms old {HALF_SENT} q")), out_of_memory, false),
+        (line(&format!("ms old {HALF_SENT} ME")), out_of_memory, true),
+        (line(&format!("ms old {HALF_SENT} C1")), out_of_memory, true),
+    ] {
+        check(&service, "set old 0 0 1\r\n1\r\n", "STORED\r\n");
+        let mut client = send_half(&service, &ask);
+        let others = [0; 4].map(|_| send_half(&service, &line(&format!("set other 0 0 {HALF_SENT}"))));
+        assert_eq!(tell(&mut client, b"\nmn\r\n"), [answer, "MN\r\n"].concat().as_bytes());
+        check(&service, "get old\r\n", if keeps { "VALUE old 0 1\r\n1\r\nEND\r\n" } else { "END\r\n" });
+        drop(others);
+    }
+    // In the binary protocol, and with much of it still to come.
+    let ask = request(0x01, 0, [&[0; 8], b"old", value.as_bytes()]);
+    let mut client = Conversation::new(&service);
+    let (first, second) = ask.split_at(HALF_SENT / 2);
+    assert_eq!(tell(&mut client, first), b"");
+    let _others = [0; 4].map(|_| send_half(&service, &line(&format!("set other 0 0 {HALF_SENT}"))));
+    let reply = tell(&mut client, &[second, &request(0x0a, 0, [b"", b"", b""])].concat());
+    let heard = answers(&Heard { reply, closed: false });
+    assert_eq!([heard[0].status, heard[1].status], [0x82, 0]);
 }
 
 /// Sends a client's bytes as a socket would show them, and gives the answers.
-fn tell(client: &mut Conversation<'_>, bytes: &[u8]) -> String {
+fn tell(client: &mut Conversation<'_>, bytes: &[u8]) -> Vec<u8> {
     let mut output = Output::new();
     for piece in bytes.chunks(64 << 10) {
         let mut used = 0;
@@ -127,5 +141,5 @@ fn tell(client: &mut Conversation<'_>, bytes: &[u8]) -> String {
             used += client.feed(&piece[used..], &mut output);
         }
     }
-    String::from_utf8(drain(&mut output)).unwrap()
+    drain(&mut output)
 }

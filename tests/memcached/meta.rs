@@ -212,3 +212,13 @@ fn an_item_that_comes_to_be_has_the_time_that_was_said_last_and_has_been_used() 
     check(&service, "ma c N0 T30\r\nmg c t\r\nma d T30 N0\r\nmg d t\r\n", "HD\r\nHD t30\r\nHD\r\nHD t-1\r\n");
     check(&service, "mg e N30\r\nmg e h\r\nmg f N30 u\r\nmg f h u\r\n", "HD W\r\nHD h1 Z\r\nHD W\r\nHD h0 Z\r\n");
 }
+
+#[test]
+fn a_touch_is_a_use() {
+    let service = service();
+    check(
+        &service,
+        "set a 0 100 1\r\n1\r\nmg a h u\r\ntouch a 50\r\nmg a h\r\n",
+        "STORED\r\nHD h0\r\nTOUCHED\r\nHD h1\r\n",
+    );
+}

@@ -49,8 +49,9 @@ pub(crate) struct Flags {
     /// Memory for items with all that belongs to them: MiB, or with a unit (k, m, g)
     ///
     /// On top come values that are half sent, for all clients together up to a quarter of it, or two of the largest size
-    /// (beyond that a client is told "SERVER_ERROR out of memory storing object"), and what clients have not read of their answers: for each up to 256 KiB,
-    /// or a value that went out of the cache meanwhile.
+    /// (beyond that the one of which nothing has come for longest is given up, and its client told "SERVER_ERROR out of memory
+    /// storing object" when it goes on), and what clients have not read of their answers: for each up to 256 KiB, or a value
+    /// that went out of the cache meanwhile.
     #[arg(short, long, default_value = "64", value_parser = mebibytes, value_name = "SIZE")]
     pub(crate) memory_limit: u64,
 

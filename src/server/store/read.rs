@@ -216,6 +216,7 @@ impl ServerCache {
             let found = cache.find_and_use(key, at, &pin);
             let Some(node) = found.filter(|node| node.key().parts().birth >= gone_below) else { break None };
             if self.shared.touch(at, node, exptime).is_some() {
+                node.key().note_access(second(cache.core.time.rough()));
                 let parts = node.key().parts();
                 break Some((parts.flags, parts.cas));
             }

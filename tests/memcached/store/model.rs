@@ -316,7 +316,9 @@ impl Run {
                 let until = self.naive.until(exptime);
                 let touched = self.cache.touch(&key, exptime);
                 assert_eq!(touched, self.naive.items.contains_key(&key));
-                self.naive.items.entry(key).and_modify(|kept| kept.until = until);
+                let now = self.naive.now;
+                let touch = |kept: &mut Kept| (kept.until, kept.fetched, kept.accessed) = (until, true, now);
+                self.naive.items.entry(key).and_modify(touch);
             }
             16 if self.rng.below(5) == 0 => {
                 let delay = self.rng.below(3) * 4;
